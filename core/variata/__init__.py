@@ -1,0 +1,158 @@
+"""variata: generative models from interchangeable parts. Importing it imports neither torch nor any plugin."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from .declarations import Command, Component, Default, Kind, default, hookimpl
+from .errors import (
+    ConfigError,
+    DataError,
+    NonFinite,
+    NotPrepared,
+    Place,
+    PluginError,
+    Problem,
+    RunError,
+    Unsupported,
+    UserError,
+    VariataWarning,
+)
+
+if TYPE_CHECKING:
+    from .api import Assembly, build, evaluate, load, prepare, train, train_assembly
+    from .conditions import LabelFrequencies
+    from .data import Batch, Data, DataSpec, Shape, Split, check_finite, infer_spec, split_rows
+    from .distributions import DiagonalNormal, Layer, StandardNormal, register_rsample_and_kl, rsample_and_kl
+    from .interfaces import (
+        Autoencoder,
+        Chain,
+        Classifier,
+        Decoder,
+        Density,
+        Encoder,
+        Energy,
+        Factory,
+        Finishes,
+        LatentVariable,
+        Loss,
+        Marginals,
+        Model,
+        Network,
+        OnePhaseLoss,
+        Prepares,
+        Prior,
+        Sampler,
+        Shared,
+        make,
+    )
+    from .objective import Clock, Now, Objective, Optimizer, Phase, Schedule, Scheduled, Term
+    from .plugins import plugin, registry
+    from .runs import Run, RunContext
+    from .signature import signature_of
+    from .terms import Terms
+
+__version__ = "0.1.0.dev0"
+
+_LAZY = {
+    "api": "Assembly build evaluate load prepare train train_assembly",
+    "conditions": "LabelFrequencies",
+    "data": "Batch Data DataSpec Shape Split check_finite infer_spec split_rows",
+    "distributions": "DiagonalNormal Layer StandardNormal register_rsample_and_kl rsample_and_kl",
+    "interfaces": "Autoencoder Chain Classifier Decoder Density Encoder Energy Factory Finishes LatentVariable Loss "
+    "Marginals Model Network OnePhaseLoss Prepares Prior Sampler Shared make",
+    "objective": "Clock Now Objective Optimizer Phase Schedule Scheduled Term",
+    "plugins": "plugin registry",
+    "runs": "Run RunContext",
+    "signature": "signature_of",
+    "terms": "Terms",
+}
+_MODULE_OF = {name: module for module, names in _LAZY.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'variata' has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_MODULE_OF[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+__all__ = [
+    "Assembly",
+    "Autoencoder",
+    "Batch",
+    "Chain",
+    "Classifier",
+    "Clock",
+    "Command",
+    "Component",
+    "ConfigError",
+    "Data",
+    "DataError",
+    "DataSpec",
+    "Decoder",
+    "Default",
+    "Density",
+    "DiagonalNormal",
+    "Encoder",
+    "Energy",
+    "Factory",
+    "Finishes",
+    "Kind",
+    "LabelFrequencies",
+    "LatentVariable",
+    "Layer",
+    "Loss",
+    "Marginals",
+    "Model",
+    "Network",
+    "NonFinite",
+    "NotPrepared",
+    "Now",
+    "Objective",
+    "OnePhaseLoss",
+    "Optimizer",
+    "Phase",
+    "Place",
+    "PluginError",
+    "Prepares",
+    "Prior",
+    "Problem",
+    "Run",
+    "RunContext",
+    "RunError",
+    "Sampler",
+    "Schedule",
+    "Scheduled",
+    "Shape",
+    "Shared",
+    "Split",
+    "StandardNormal",
+    "Term",
+    "Terms",
+    "Unsupported",
+    "UserError",
+    "VariataWarning",
+    "__version__",
+    "build",
+    "check_finite",
+    "default",
+    "evaluate",
+    "hookimpl",
+    "infer_spec",
+    "load",
+    "make",
+    "plugin",
+    "prepare",
+    "register_rsample_and_kl",
+    "registry",
+    "rsample_and_kl",
+    "signature_of",
+    "split_rows",
+    "train",
+    "train_assembly",
+]

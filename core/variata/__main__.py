@@ -1,0 +1,5 @@
+"""`python -m variata` is `variata`."""
+
+from .cli import main
+
+main()

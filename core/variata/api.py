@@ -1,0 +1,173 @@
+"""The Python interface: build, train, load, evaluate, prepare."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import NonNegativeInt, PositiveInt
+
+from . import __version__
+from .build import Assembly, assemble, finish, prepare
+from .checkpoint import write_json
+from .config import Spec, check_options, load_spec
+from .data import SplitName
+from .errors import NonFinite
+from .evaluation import Metric, evaluate_model
+from .plugins import registry
+from .progress import Reporter
+from .runs import METRICS, Run, RunContext, load, new_folder, save_model, write_description
+from .training import Loop, choose_device, interruptible, seed_training
+
+Config = str | Path | Mapping[str, Any] | Spec
+
+
+def build(config: Config, overrides: Any = (), **live: Any) -> Assembly:
+    """Builds a model with its loss and its data.
+
+    Args:
+        config: a YAML file, a preset's name, or a mapping.
+        overrides: a mapping of dotted keys to values (`{"loss.beta": 4}`), or `KEY=VALUE` texts.
+        live: objects in place of components: `loss=`, `data=`, `model=`, or an option of the model (`encoder=`).
+
+    Raises:
+        ConfigError: every problem of the specification, each with its place and its remedy.
+    """
+    return assemble(load_spec(config, overrides, live))
+
+
+def train(
+    config: Config, overrides: Any = (), *, run: str | Path | None = None, quiet: bool = True, **live: Any
+) -> Run:
+    """Trains a model and leaves a run folder.
+
+    Args:
+        config, overrides, live: as for `build`.
+        run: the folder; by default one named by the configuration and the time, under `runs/`.
+        quiet: show no progress.
+
+    Returns:
+        The run; `run.status` is "interrupted" where Ctrl-C ended it.
+
+    Raises:
+        UserError: the specification, the data or the folder is at fault.
+        NonFinite: the loss became NaN or infinite; the weights before it are saved.
+    """
+    assembly = assemble(load_spec(config, overrides, live))
+    return train_assembly(assembly, run=run, quiet=quiet)
+
+
+def train_assembly(assembly: Assembly, *, run: str | Path | None = None, quiet: bool = True) -> Run:
+    """Trains what `build` gave; otherwise as `train`."""
+    spec, model, loss, data, training = assembly.spec, assembly.model, assembly.loss, assembly.data, assembly.training
+    assert data is not None
+    device = choose_device(training.device)
+    splits = data.split("train").to(device), data.split("validation").to(device)
+    folder = new_folder(run, spec.name)
+    context = RunContext(folder, spec, model, loss, data)
+    plugins, started, status = registry(), time.perf_counter(), "finished"
+    devices = [device] if device.type == "cuda" else []
+    with interruptible() as stopped, torch.random.fork_rng(devices=devices):
+        seed_training(spec["seed"])
+        model.to(device)
+        loss.to(device)
+        prepare(model, data)
+        prepare(loss, data)
+        write_description(folder, spec)
+        loop = Loop(model, loss, training, *splits, spec["seed"])
+        plugins.notify("variata_run_started", context)
+        listening = plugins.listeners("variata_step_ended")
+        with (folder / METRICS).open("w") as file, Reporter(spec.name, loop.clock.total_steps, quiet) as reporter:
+
+            def log(row: dict[str, Any]) -> None:
+                context.rows.append(row)
+                file.write(json.dumps(row) + "\n")
+                file.flush()
+                reporter.metrics(row)
+
+            def stepped() -> None:
+                context.step, context.epoch = loop.clock.step, int(loop.epoch)
+                reporter.advance(loop.clock.step)
+                if listening:
+                    plugins.notify("variata_step_ended", context)
+
+            failure = None
+            try:
+                if loop.run(log, stepped, stopped):
+                    finish(model, data)
+                else:
+                    status = "interrupted"
+            except NonFinite as error:
+                status, failure = "not finite", error
+            context.status = status
+            seconds = round(time.perf_counter() - started, 3)
+            save_model(folder, model, {"status": status, "step": loop.clock.step, "seconds": seconds})
+            if failure is not None:
+                raise failure
+    model.eval()
+    plugins.notify("variata_checkpoint_saved", context)
+    plugins.notify("variata_run_ended", context)
+    return Run(folder, spec, model, status, data)
+
+
+@dataclass(kw_only=True)
+class EvaluationSettings:
+    """The options of `evaluate`."""
+
+    split: Literal["train", "validation", "test"] = "test"
+    samples: PositiveInt = 500
+    seed: NonNegativeInt = 0
+    batch_size: PositiveInt = 256
+
+    @staticmethod
+    def from_overrides(overrides: Sequence[str]) -> dict[str, Any]:
+        """Checked values of `KEY=VALUE` texts."""
+        return check_options(EvaluationSettings, overrides)
+
+
+def evaluate(
+    run: Run | str | Path,
+    *,
+    split: SplitName = "test",
+    samples: int = 500,
+    seed: int = 0,
+    batch_size: int = 256,
+    quiet: bool = True,
+) -> dict[str, Metric]:
+    """Every metric that the model's capabilities allow, by name, each `{"value": ..., "standard_error": ...}` in nats;
+    they and the settings are written to evaluation.json in the run.
+
+    Args:
+        run: a run, or its folder.
+        split: "train", "validation" or "test".
+        samples: importance samples for each example.
+
+    Raises:
+        DataError: the split is empty, or the data cannot be read.
+    """
+    run = run if isinstance(run, Run) else load(run)
+    check_options(EvaluationSettings, {"split": split, "samples": samples, "seed": seed, "batch_size": batch_size})
+    examples = run.data.split(split)
+    with Reporter(f"evaluate {split}", len(examples), quiet) as reporter:
+        done = 0
+
+        def progress(count: int) -> None:
+            nonlocal done
+            done += count
+            reporter.advance(done)
+
+        metrics = evaluate_model(
+            run.model, examples, samples=samples, seed=seed, batch_size=batch_size, progress=progress
+        )
+    settings = {"split": split, "samples": samples, "seed": seed, "batch_size": batch_size, "examples": len(examples)}
+    versions = {"variata": __version__, "torch": torch.__version__}
+    write_json(run.path / "evaluation.json", {"settings": settings, "versions": versions, "metrics": metrics})
+    return metrics
+
+
+__all__ = ["Assembly", "Run", "build", "evaluate", "load", "prepare", "train", "train_assembly"]

@@ -1,0 +1,157 @@
+"""From a checked specification to objects: what is given comes from the parent, sizes are written down on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from .config import Part, Spec
+from .data import Data, DataSpec, Stream
+from .errors import ConfigError, Problem, UserError
+from .interfaces import Finishes, Loss, Prepares
+from .live import live_data
+from .sources import Live
+
+
+@dataclass
+class Assembly:
+    """A model with its loss and its data, built from `spec` and not yet trained."""
+
+    spec: Spec
+    model: Any
+    loss: Any
+    data: Data | None
+    training: Any
+
+
+class PartFactory:
+    """A `Factory` made from a specification: builds its part when the parent calls it with the sizes."""
+
+    def __init__(self, part: Part, builder: Builder, siblings: Mapping[str, Any]) -> None:
+        self._part, self._builder, self._siblings = part, builder, siblings
+        self.built: Any = None
+
+    def __call__(self, **given: Any) -> Any:
+        self.built = self._builder.construct(self._part, given, self._siblings)
+        return self.built
+
+
+class Builder:
+    """Constructs the parts of one specification and records the sizes that parents gave them."""
+
+    def __init__(self) -> None:
+        self.shapes: dict[str, dict[str, Any]] = {}
+
+    def construct(self, part: Part, given: Mapping[str, Any], siblings: Mapping[str, Any] | None = None) -> Any:
+        """The object of a part. `given` may offer more than the constructor asks for.
+
+        Raises:
+            UserError: with the part's place, where a constructor refuses.
+        """
+        schema = part.signature
+        missing = [name for name in schema.given if name not in given]
+        if missing:
+            raise ConfigError(Problem(f"{part.use} needs {', '.join(missing)}, not known here", part.path, part.place))
+        positional = {name: given[name] for name in schema.given}
+        self._record(part, positional)
+        options: dict[str, Any] = {}
+        for name, value in part.options.items():
+            options[name] = self._value(value, options)
+        for name in schema.shared:
+            options[name] = self._shared(part, name, siblings or {})
+        try:
+            return part.part_class(**positional, **options)
+        except UserError as error:
+            raise error.located(part.path, part.place) from error
+
+    def _value(self, value: Any, siblings: Mapping[str, Any]) -> Any:
+        if isinstance(value, Live):
+            return value.value
+        if isinstance(value, list):
+            return [self._value(item, siblings) for item in value]
+        if not isinstance(value, Part):
+            return value
+        return PartFactory(value, self, siblings) if value.deferred else self.construct(value, {})
+
+    def _shared(self, part: Part, name: str, siblings: Mapping[str, Any]) -> Any:
+        sibling = siblings.get(name)
+        built = sibling.built if isinstance(sibling, PartFactory) else sibling
+        if not isinstance(built, nn.Module):
+            message = f"shares {name}, which its parent has not built before it"
+            raise ConfigError(Problem(message, part.path, part.place))
+        return built
+
+    def _record(self, part: Part, given: Mapping[str, Any]) -> None:
+        sizes = {name: list(v) if isinstance(v, tuple) else v for name, v in given.items()}
+        sizes = {name: value for name, value in sizes.items() if value is None or isinstance(value, int | list)}
+        if sizes:
+            self.shapes[part.path] = sizes
+
+
+def assemble(spec: Spec, data_spec: DataSpec | None = None) -> Assembly:
+    """Builds what a specification describes; weights follow from its seed, and torch's generator is left as it was.
+
+    Args:
+        data_spec: what the data is, where it is known from a saved run; then the data set itself is not built.
+
+    Raises:
+        UserError: parts that do not fit: the data's support against the decoder, labels where a condition is asked for.
+    """
+    builder = Builder()
+    data = None
+    if data_spec is None:
+        data = build_data(spec)
+        data_spec = data.spec
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(spec["seed"])
+        model = _root_part(builder, spec, "model", {"data": data_spec})
+        loss = _root_part(builder, spec, "loss", {"model": model, "data": data_spec})
+    _check_fit(spec, model, loss)
+    spec.built = {"data": _plain_spec(data_spec), "shapes": builder.shapes}
+    return Assembly(spec, model, loss, data, builder._value(spec["train"], {}))
+
+
+def build_data(spec: Spec) -> Data:
+    """The data set that a specification names, or the live object in its place."""
+    section = spec["data"]
+    return live_data(section.value) if isinstance(section, Live) else Builder().construct(section, {})
+
+
+def prepare(model: nn.Module, data: Any) -> None:
+    """Lets every part of a model (or loss) that learns something from the data before training do so.
+
+    Args:
+        data: an iterable of batches that may be iterated more than once, or a `Data`, whose training split is taken.
+    """
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    for module in model.modules():
+        if isinstance(module, Prepares):
+            module.prepare(Stream(data.split("train"), 1000, device) if isinstance(data, Data) else data)
+
+
+def finish(model: nn.Module, data: Data) -> None:
+    """Lets every part that learns something from the data after training do so."""
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    for module in model.modules():
+        if isinstance(module, Finishes):
+            module.finish(model, Stream(data.split("train"), 1000, device))
+
+
+def _root_part(builder: Builder, spec: Spec, section: str, given: Mapping[str, Any]) -> Any:
+    value = spec[section]
+    return value.value if isinstance(value, Live) else builder.construct(value, given)
+
+
+def _check_fit(spec: Spec, model: Any, loss: Any) -> None:
+    needed = loss.requires if isinstance(loss, Loss) else nn.Module
+    if not isinstance(model, needed):
+        message = f"{type(loss).__name__} needs a model that is a {needed.__name__}, and {type(model).__name__} is not"
+        raise ConfigError(Problem(message, "loss"))
+
+
+def _plain_spec(data_spec: DataSpec) -> dict[str, Any]:
+    return {key: list(v) if isinstance(v, tuple) else v for key, v in data_spec.to_json().items()}

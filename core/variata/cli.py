@@ -1,0 +1,279 @@
+"""The command line. `--help`, `list` and `plugins` never import torch; a user's mistake is a line, never a
+traceback."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from functools import cache
+from typing import Annotated, Any
+
+import typer
+
+from . import __version__
+from .declarations import Command
+from .errors import UserError, VariataWarning
+from .plugins import Plugin, load_file, registry
+
+app = typer.Typer(
+    help="Generative models from interchangeable parts: assemble, train, compare, extend.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ConfigArgument = Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file, or a preset's name.")]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="As in loss.beta=4.")]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")]
+PluginFiles = Annotated[list[str] | None, typer.Option("--plugin", metavar="FILE", help="Load a local plugin file.")]
+
+
+@app.command()
+def train(
+    config: ConfigArgument,
+    overrides: Overrides = None,
+    run: Annotated[str | None, typer.Option("--run", metavar="DIR", help="The folder to leave the run in.")] = None,
+    plugin: PluginFiles = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+) -> None:
+    """Train a model and leave a run folder."""
+    _load_files(plugin)
+    from . import api
+
+    trained = api.train(config, overrides or (), run=run, quiet=quiet)
+    print(f"{trained.status}: {trained.path}")
+    for file in sorted(trained.path.iterdir()):
+        if file.suffix in (".png", ".html", ".yaml", ".safetensors"):
+            print(f"  {file}")
+    if trained.status == "interrupted":
+        raise SystemExit(130)
+
+
+@app.command()
+def evaluate(
+    run: RunArgument,
+    settings: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="samples=500 seed=0 batch_size=256")
+    ] = None,
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    plugin: PluginFiles = None,
+) -> None:
+    """Say how well a trained model models data, in nats with standard errors."""
+    _load_files(plugin)
+    from . import api
+
+    options = api.EvaluationSettings.from_overrides([f"split={split}", *(settings or [])])
+    metrics = api.evaluate(run, **options, quiet=as_json)
+    if as_json:
+        print(json.dumps(metrics))
+        return
+    signs = {"lower_bound": ">=", "upper_bound": "<=", "exact": "=", "biased": "~"}
+    rows = [
+        [
+            name,
+            f"{m['value']:.4f}",
+            f"{m['standard_error']:.4f}",
+            signs.get(m.get("kind", ""), ""),
+            m.get("measure", ""),
+        ]
+        for name, m in metrics.items()
+    ]
+    _table(["metric", "nats", "standard error", "the truth is", "measure"], rows)
+
+
+@app.command()
+def check(config: ConfigArgument, overrides: Overrides = None, plugin: PluginFiles = None) -> None:
+    """Check a configuration: every problem at once, and nothing is trained."""
+    _load_files(plugin)
+    from . import api
+
+    assembly = api.build(config, overrides or ())
+    model = assembly.model
+    parameters = sum(p.numel() for p in model.parameters())
+    print(f"{config}: fine ({type(model).__name__}, {parameters:,} parameters, x {list(model.spec.shape)})")
+
+
+@app.command()
+def show(
+    config: ConfigArgument,
+    overrides: Overrides = None,
+    diff: Annotated[bool, typer.Option("--diff", help="Only what the overrides change, and what they drop.")] = False,
+    plugin: PluginFiles = None,
+) -> None:
+    """Print a configuration with everything resolved and every default written out."""
+    _load_files(plugin)
+    from .config import difference, load_spec
+
+    spec = load_spec(config, overrides or ())
+    if not diff:
+        print(spec.dump(), end="")
+        return
+    for line in difference(load_spec(config), spec):
+        print(line)
+    for path in spec.dropped:
+        print(f"{path}: dropped, since `use` changed beside it")
+
+
+@app.command("list")
+def list_components(
+    kind: Annotated[
+        str | None, typer.Argument(metavar="[KIND]", help="Only this kind; `preset` lists presets.")
+    ] = None,
+) -> None:
+    """List the components that are installed, with the plugin that each comes from."""
+    from .errors import ConfigError, suggest
+
+    plugins = registry()
+    known = {
+        **{name: item.description for name, item in plugins.kinds().items()},
+        "preset": "a specification to start from",
+    }
+    if kind is not None and kind not in known:
+        raise ConfigError(f"there is no kind {kind!r}{suggest(kind, known)}")
+    rows = [
+        [e.component.kind, e.component.name, e.component.description, e.plugin.id]
+        for e in sorted(plugins.entries(), key=lambda e: (list(known).index(e.component.kind), e.component.name))
+    ]
+    presets = sorted((name, offer[0]) for name, found in plugins.presets().items() for offer in found)
+    rows += [["preset", name, _first_comment(origin, name), origin.id] for name, origin in presets]
+    _table(["kind", "name", "what it is", "plugin"], [row for row in rows if kind in (None, row[0])])
+
+
+@app.command()
+def plugins(as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False) -> None:
+    """List the plugins that were found, and what became of each."""
+    found = registry().plugins
+    if as_json:
+        print(json.dumps([_describe(plugin) for plugin in found], indent=2))
+        return
+    rows = []
+    for plugin in found:
+        offers = [f"{len(plugin.components)} components"] if plugin.components else []
+        offers += [f"{len(plugin.presets)} presets"] if plugin.presets else []
+        offers += [f"commands {', '.join(c.name for c in plugin.commands)}"] if plugin.commands else []
+        rows.append([plugin.id, plugin.version, plugin.status, plugin.reason or ", ".join(offers)])
+    _table(["plugin", "version", "status", "provides"], rows)
+
+
+@app.command()
+def schema() -> None:
+    """Print a JSON Schema of everything installed, for completion in an editor."""
+    from .schema import json_schema
+
+    print(json.dumps(json_schema(), indent=2))
+
+
+def _describe(plugin: Plugin) -> dict[str, Any]:
+    return {
+        "name": plugin.name,
+        "distribution": plugin.distribution,
+        "version": plugin.version,
+        "status": plugin.status,
+        "reason": plugin.reason,
+        "traceback": plugin.traceback,
+        "components": [f"{c.kind}/{c.name}" for c in plugin.components],
+        "presets": sorted(plugin.presets),
+        "commands": [c.name for c in plugin.commands],
+    }
+
+
+def _first_comment(plugin: Plugin, name: str) -> str:
+    with contextlib.suppress(OSError):
+        for line in plugin.presets[name].read_text(encoding="utf-8").splitlines():
+            if line.startswith("#"):
+                return line.lstrip("# ")
+    return ""
+
+
+def _load_files(files: list[str] | None) -> None:
+    for file in files or ():
+        load_file(file)
+
+
+def _table(titles: list[str], rows: list[list[str]]) -> None:
+    """Aligned on a terminal; tab-separated where a program reads."""
+    if not sys.stdout.isatty():
+        for row in [titles, *rows]:
+            print("\t".join(row))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in titles:
+        table.add_column(title, overflow="fold")
+    for row in rows:
+        table.add_row(*(cell.replace("[", "\\[") for cell in row))
+    Console().print(table)
+
+
+@cache
+def _add_plugin_commands() -> None:
+    taken = {info.name or (info.callback.__name__ if info.callback else "") for info in app.registered_commands}
+    for plugin in registry().loaded():
+        for command in plugin.commands:
+            name = command.name if command.name not in taken else f"{plugin.distribution}-{command.name}"
+            taken.add(name)
+            settings = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+            app.command(name, help=command.description, context_settings=settings)(_stand_in(command))
+
+
+def _stand_in(command: Command) -> Callable[..., None]:
+    """Imports the command's function when it is called, and hands it the words that follow."""
+
+    def run(context: typer.Context) -> None:
+        function = command.load()
+        inner = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+        inner.command(context_settings={"help_option_names": ["-h", "--help"]})(function)
+        inner(args=context.args, prog_name=context.command_path, standalone_mode=False)
+
+    return run
+
+
+def _warn(message: Warning | str, category: type[Warning], filename: str, lineno: int, *rest: Any) -> None:
+    if issubclass(category, VariataWarning):
+        print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
+    else:
+        print(warnings.formatwarning(message, category, filename, lineno), file=sys.stderr, end="")
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        print(f"variata {__version__}")
+        raise SystemExit(0)
+
+
+def main() -> None:
+    """The console script: exit status 2 for a user's mistake, 130 for Ctrl-C."""
+    warnings.showwarning = _warn
+    try:
+        _add_plugin_commands()
+        status = app(standalone_mode=False)
+        sys.exit(status if isinstance(status, int) else 0)
+    except UserError as error:
+        for problem in error.problems:
+            print(f"error: {problem}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:
+        if not hasattr(error, "exit_code"):
+            raise
+        show_usage = getattr(error, "show", None)
+        if show_usage is not None:
+            show_usage()
+        sys.exit(2 if show_usage is not None else getattr(error, "exit_code", 1))

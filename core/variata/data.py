@@ -1,0 +1,242 @@
+"""What a data set says about itself, and batches of it."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .errors import DataError
+
+Shape = tuple[int, ...]
+SplitName = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """What one example is.
+
+    Attributes:
+        shape: of one example: `(channels, height, width)` for images, `(dimensions,)` for tables.
+        support: the values that an element takes: "binary" (0 or 1), "levels" (`levels` equally spaced values from
+            `low` to `high`), "interval" (any number from `low` to `high`), "real".
+        levels: how many values there are, or were before dequantisation.
+        low, high: the least and the greatest value.
+        measure: what likelihoods are densities with respect to: "counting", or "lebesgue".
+        transform: how the values came to be, for reports: "dynamic binarisation", "uniform dequantisation of 256
+        levels". classes: how many labels there are; None where examples have none.
+        condition: shape of a vector y that is not a label.
+    """
+
+    shape: Shape
+    support: Literal["binary", "levels", "interval", "real"]
+    levels: int | None = None
+    low: float = 0.0
+    high: float = 1.0
+    measure: Literal["counting", "lebesgue"] = "counting"
+    transform: str = "none"
+    classes: int | None = None
+    condition: Shape | None = None
+
+    @property
+    def condition_shape(self) -> Shape | None:
+        """Shape of y as networks see it: one-hot labels, or the vector."""
+        return self.condition if self.classes is None else (self.classes,)
+
+    @property
+    def dimensions(self) -> int:
+        """Number of elements of one example."""
+        return math.prod(self.shape)
+
+    @property
+    def is_image(self) -> bool:
+        return len(self.shape) == 3
+
+    def describe(self) -> str:
+        """In words, for messages.
+
+        >>> DataSpec((1, 8, 8), "levels", levels=17).describe()
+        'of 17 levels (grey, not binarised)'
+        """
+        match self.support:
+            case "binary":
+                return "binary"
+            case "levels":
+                return f"of {self.levels} levels (grey, not binarised)"
+            case "interval":
+                return f"continuous in [{self.low:g}, {self.high:g}]"
+            case _:
+                return "real-valued"
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> DataSpec:
+        shapes = {key: tuple(values[key]) for key in ("shape", "condition") if values.get(key) is not None}
+        return cls(**{**values, **shapes})
+
+
+@dataclass
+class Batch:
+    """Examples that are trained on together.
+
+    Attributes:
+        x: `[batch, *event]`, floating point.
+        y: `[batch]` integer labels or `[batch, *condition]` vectors; None where the data has none.
+        index: `[batch]` row of each example in its split.
+    """
+
+    x: Tensor
+    y: Tensor | None = None
+    index: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+class Split:
+    """One part of a data set, in memory (or memory-mapped), indexed by batch.
+
+    Args:
+        x: `[n, *event]` as stored, of any type, tensor or array.
+        y: `[n]` or `[n, *condition]`, or None.
+        transform: stored batch -> what models see, floating point; may draw from torch's generator.
+    """
+
+    def __init__(self, x: Any, y: Any = None, transform: Callable[[Tensor], Tensor] | None = None) -> None:
+        self.x, self.y, self.transform = x, y, transform
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def batch(self, index: Tensor) -> Batch:
+        """The examples of these rows."""
+        x = _rows(self.x, index)
+        x = x.to(torch.get_default_dtype()) if self.transform is None else self.transform(x)
+        return Batch(x, None if self.y is None else _rows(self.y, index), index)
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """All examples once, in their order."""
+        for start in range(0, len(self), size):
+            yield self.batch(torch.arange(start, min(start + size, len(self))))
+
+    def to(self, device: torch.device | str) -> Split:
+        """The same split with what is held in memory on a device."""
+        if torch.device(device).type == "cpu" or not isinstance(self.x, Tensor):
+            return self
+        return Split(self.x.to(device), None if self.y is None else self.y.to(device), self.transform)
+
+
+def _rows(values: Any, index: Tensor) -> Tensor:
+    if isinstance(values, Tensor):
+        return values[index.to(values.device)]
+    return torch.from_numpy(np.ascontiguousarray(values[index.numpy()]))
+
+
+class Stream:
+    """The batches of a split in their order, as often as they are asked for: what `Prepares` gets."""
+
+    def __init__(self, split: Split, batch_size: int, device: torch.device | str = "cpu") -> None:
+        self.split, self.batch_size, self.device = split, batch_size, device
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in self.split.batches(self.batch_size):
+            yield on_device(batch, self.device)
+
+
+def on_device(batch: Batch, device: torch.device | str) -> Batch:
+    """The batch on a device."""
+    y = None if batch.y is None else batch.y.to(device)
+    return Batch(batch.x.to(device), y, batch.index)
+
+
+class Data(ABC):
+    """A data set: `spec`, and three splits. Which example is in which split never depends on the seed of a run."""
+
+    spec: DataSpec
+
+    @abstractmethod
+    def split(self, name: SplitName) -> Split:
+        """One part; empty where there is none. May read files: called when it is needed.
+
+        Raises:
+            DataError: the data cannot be read or is not what it should be.
+        """
+
+
+def split_rows(n: int, held_out: dict[str, float | int], seed: int) -> dict[str, Tensor]:
+    """Row numbers of "train" and of each held-out part (a share below 1, or a number of examples), by a permutation
+    that depends on `seed` alone.
+
+    Raises:
+        DataError: nothing is left to train on.
+    """
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    rows, start = {}, 0
+    for name, amount in held_out.items():
+        size = round(n * amount) if isinstance(amount, float) and amount < 1 else int(amount)
+        rows[name] = order[start : start + size].sort().values
+        start += size
+    if start >= n:
+        raise DataError(f"{start} of {n} examples are held out, so none is left to train on")
+    return {"train": order[start:].sort().values, **rows}
+
+
+def check_finite(x: Any, where: str) -> None:
+    """Refuses NaN and infinity, naming the first row that has one.
+
+    Raises:
+        DataError: naming the source and the row.
+    """
+    chunk = max(1, 2**24 // max(1, math.prod(x.shape[1:])))
+    for start in range(0, len(x), chunk):
+        part = torch.as_tensor(np.asarray(x[start : start + chunk]))
+        if (
+            part.is_floating_point()
+            and not (finite := part.isfinite().flatten(1).all(1) if part.ndim > 1 else part.isfinite()).all()
+        ):
+            row = start + int((~finite).nonzero()[0, 0])
+            raise DataError(f"{where}: row {row} holds NaN or infinity; remove or impute such values before training")
+
+
+def infer_spec(x: Any, y: Any, transform: str = "as given") -> DataSpec:
+    """What plain arrays say about themselves: booleans and floats that are all 0 or 1 are "binary", 8-bit integers 256
+    "levels", floats within [0, 1] "interval", other numbers "real"; integer y are labels.
+
+    Raises:
+        DataError: values or labels of a type that has no meaning here.
+    """
+    x = torch.as_tensor(np.asarray(x)) if not isinstance(x, Tensor) else x
+    shape = tuple(x.shape[1:]) or (1,)
+    classes, condition = None, None
+    if y is not None:
+        y = torch.as_tensor(np.asarray(y)) if not isinstance(y, Tensor) else y
+        if len(y) != len(x):
+            raise DataError(f"there are {len(x)} examples but {len(y)} labels")
+        if y.is_floating_point():
+            condition = tuple(y.shape[1:]) or (1,)
+        elif y.ndim == 1 and len(y) and int(y.min()) >= 0:
+            classes = int(y.max()) + 1
+        else:
+            raise DataError("labels must be integers from 0, one for each example")
+    common: dict[str, Any] = {"classes": classes, "condition": condition, "transform": transform}
+    if x.dtype == torch.uint8:
+        return DataSpec(shape, "levels", levels=256, **common)
+    low, high = (float(x.min()), float(x.max())) if x.numel() else (0.0, 1.0)
+    if x.dtype == torch.bool or (low >= 0 and high <= 1 and bool(((x == 0) | (x == 1)).all())):
+        return DataSpec(shape, "binary", levels=2, **common)
+    if not x.is_floating_point():
+        raise DataError(f"integers from {low:g} to {high:g} have no meaning of their own; give uint8 levels or floats")
+    if low >= 0 and high <= 1:
+        return DataSpec(shape, "interval", measure="lebesgue", **common)
+    return DataSpec(shape, "real", low=-math.inf, high=math.inf, measure="lebesgue", **common)

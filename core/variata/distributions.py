@@ -1,0 +1,265 @@
+r"""The Gaussians of a VAE, and the one door through which a latent layer is drawn: `rsample_and_kl`.
+
+Everything else a model needs as a distribution comes from `torch.distributions` or a library that returns its objects.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, constraints, kl_divergence, register_kl
+
+from variata_kernels import gaussian_kl, reparam_kl
+
+from .errors import Unsupported
+
+LOG_2PI = math.log(2 * math.pi)
+MEAN_BOUND = 1e9
+LOGVAR_BOUND = 30.0
+
+
+class DiagonalNormal(Distribution):
+    r"""N(mu, diag(sigma^2)) over the last `event_dims` axes, parametrised by mu and logvar = log sigma^2.
+
+    log N(z; mu, sigma^2) = -1/2 sum_j [ (z_j - mu_j)^2 / sigma_j^2 + logvar_j + log 2 pi ]
+
+    mu is bounded by 1e9 and logvar by 30 in absolute value (sigma between 3e-7 and 3e6), so that samples, log
+    densities, divergences between two such laws, and all their gradients are finite in float32 whatever finite
+    numbers a network gives; half precision is raised to float32.
+
+    Args:
+        mean, logvar: `[*batch, *event]`, of one shape.
+        event_dims: how many of the last axes are one event.
+    """
+
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
+    has_rsample = True
+
+    def __init__(self, mean: Tensor, logvar: Tensor, event_dims: int = 1) -> None:
+        if mean.dtype in (torch.float16, torch.bfloat16):
+            mean, logvar = mean.float(), logvar.float()
+        self.mu = mean.clamp(-MEAN_BOUND, MEAN_BOUND)
+        self.logvar = logvar.clamp(-LOGVAR_BOUND, LOGVAR_BOUND)
+        self.event_dims = event_dims
+        split = mean.ndim - event_dims
+        super().__init__(mean.shape[:split], mean.shape[split:], validate_args=False)
+
+    @classmethod
+    def packed(cls, parameters: Tensor) -> DiagonalNormal:
+        """From `[mu | logvar]`, packed on the last axis `[*batch, 2 * latent]`."""
+        mean, logvar = parameters.chunk(2, dim=-1)
+        return cls(mean, logvar)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.mu
+
+    @property
+    def mode(self) -> Tensor:
+        return self.mu
+
+    @property
+    def stddev(self) -> Tensor:
+        return (0.5 * self.logvar).exp()
+
+    @property
+    def variance(self) -> Tensor:
+        return self.logvar.exp()
+
+    @property
+    def support(self) -> constraints.Constraint:
+        return constraints.independent(constraints.real, self.event_dims)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> DiagonalNormal:
+        shape = torch.Size(batch_shape) + self.event_shape
+        return DiagonalNormal(self.mu.expand(shape), self.logvar.expand(shape), self.event_dims)
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        noise = torch.randn(self._extended_shape(torch.Size(sample_shape)), dtype=self.mu.dtype, device=self.mu.device)
+        return self.mu + self.stddev * noise
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        squared = (value - self.mu).square() * (-self.logvar).exp()
+        return -0.5 * self._sum(squared + self.logvar + LOG_2PI)
+
+    def entropy(self) -> Tensor:
+        return 0.5 * self._sum(self.logvar + 1 + LOG_2PI)
+
+    def detached(self) -> DiagonalNormal:
+        """The same law, with parameters that receive no gradient."""
+        return DiagonalNormal(self.mu.detach(), self.logvar.detach(), self.event_dims)
+
+    def _sum(self, values: Tensor) -> Tensor:
+        return values.flatten(values.ndim - self.event_dims).sum(-1)
+
+
+class StandardNormal(DiagonalNormal):
+    """N(0, I), of the shape and device of `like`, whose values are not read; half precision is raised to float32."""
+
+    def __init__(self, like: Tensor, event_dims: int = 1) -> None:
+        half = like.dtype in (torch.float16, torch.bfloat16)
+        zeros = torch.zeros_like(like, dtype=torch.float32 if half else like.dtype)
+        self.mu, self.logvar, self.event_dims = zeros, zeros, event_dims
+        split = like.ndim - event_dims
+        Distribution.__init__(self, like.shape[:split], like.shape[split:], validate_args=False)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> StandardNormal:
+        return StandardNormal(self.mu.expand(torch.Size(batch_shape) + self.event_shape), self.event_dims)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return -0.5 * self._sum(value.square() + LOG_2PI)
+
+    def detached(self) -> StandardNormal:
+        return self
+
+
+class Layer:
+    r"""One stochastic layer, drawn: z ~ q, and what a bound needs to know of it.
+
+    Attributes:
+        z: `[batch, *latent]`, or `[samples, batch, *latent]`; gradients reach q's parameters through it.
+        q, p: posterior and prior of the layer.
+        kl: KL(q || p) in nats: `[batch]` in closed form (`closed_form` is true), else log q(z) - log p(z) at the
+            sample.
+    """
+
+    def __init__(
+        self, z: Tensor, q: Distribution, p: Distribution, *, kl: Tensor | None = None, log_q: Tensor | None = None
+    ) -> None:
+        self.z, self.q, self.p = z, q, p
+        self.closed_form = kl is not None
+        self._kl, self._log_q, self._log_p = kl, log_q, None
+
+    @property
+    def log_p(self) -> Tensor:
+        """log p(z), `[*samples, batch]`."""
+        if self._log_p is None:
+            self._log_p = self.p.log_prob(self.z)
+        return self._log_p
+
+    def log_q(self, stop: str | None = None) -> Tensor:
+        """log q(z | x), `[*samples, batch]`, kept from the draw. With `stop="parameters"` q's parameters are constants
+        and z is not: what sticking-the-landing and doubly-reparameterised gradients need.
+
+        Raises:
+            Unsupported: `stop="parameters"` for a q whose parameters cannot be detached.
+        """
+        if stop == "parameters":
+            return detached(self.q).log_prob(self.z)
+        if self._log_q is None:
+            self._log_q = self.q.log_prob(self.z)
+        return self._log_q
+
+    @property
+    def kl(self) -> Tensor:
+        if self._kl is None:
+            self._kl = self.log_q() - self.log_p
+        return self._kl
+
+    def kl_per_dimension(self) -> Tensor:
+        """KL of each latent dimension, `[*samples, batch, *latent]`, in nats; without the samples axis where it is in
+        closed form.
+
+        Raises:
+            Unsupported: where q or p does not factorise over dimensions.
+        """
+        q, p = self.q, self.p
+        if isinstance(q, DiagonalNormal) and isinstance(p, StandardNormal):
+            return gaussian_kl(q.mu, q.logvar)
+        if isinstance(q, DiagonalNormal) and isinstance(p, DiagonalNormal):
+            return gaussian_kl(q.mu, q.logvar, p.mu, p.logvar)
+        raise Unsupported(f"KL({type(q).__name__} || {type(p).__name__}) has no value for each dimension")
+
+
+def detached(q: Distribution) -> Distribution:
+    """The same law with constant parameters.
+
+    Raises:
+        Unsupported: for a distribution that has no `detached()` of its own.
+    """
+    own = getattr(q, "detached", None)
+    if own is None:
+        raise Unsupported(f"{type(q).__name__} cannot be evaluated with its parameters held constant (no `detached`)")
+    return own()
+
+
+Draw = Callable[[Any, Any, "int | None"], Layer]
+_draws: dict[tuple[type, type], Draw] = {}
+
+
+def register_rsample_and_kl(q: type[Distribution], p: type[Distribution]) -> Callable[[Draw], Draw]:
+    """Registers a fused `draw(q, p, samples) -> Layer` for a pair of distribution classes and their subclasses."""
+
+    def register(draw: Draw) -> Draw:
+        _draws[q, p] = draw
+        return draw
+
+    return register
+
+
+def rsample_and_kl(q: Distribution, p: Distribution, samples: int | None = None) -> Layer:
+    r"""Draws z ~ q with reparameterisation, together with KL(q || p): the one place where a latent layer is sampled.
+
+    The pair of types decides, as in `torch.distributions.register_kl`: a fused operator; a registered closed form; else
+    log q - log p at the sample, with log q from the draw itself where q offers `rsample_and_log_prob`.
+
+    Args:
+        samples: None gives z `[batch, *latent]`; an integer, 1 included, gives `[samples, batch, *latent]`.
+
+    Raises:
+        Unsupported: q has no reparameterised sample.
+    """
+    for q_type in type(q).__mro__:
+        for p_type in type(p).__mro__:
+            if draw := _draws.get((q_type, p_type)):
+                return draw(q, p, samples)
+    if not q.has_rsample:
+        raise Unsupported(f"{type(q).__name__} has no reparameterised sample, so no gradient can pass through it")
+    shape = () if samples is None else (samples,)
+    try:
+        return Layer(q.rsample(shape), q, p, kl=kl_divergence(q, p))
+    except NotImplementedError:
+        joint = getattr(q, "rsample_and_log_prob", None)
+        z, log_q = joint(shape) if joint else (q.rsample(shape), None)
+        return Layer(z, q, p, log_q=log_q)
+
+
+@register_rsample_and_kl(DiagonalNormal, StandardNormal)
+def _standard(q: DiagonalNormal, p: StandardNormal, samples: int | None) -> Layer:
+    z, kl, noise = reparam_kl(q.mu, q.logvar, samples=samples, event_dims=q.event_dims)
+    return _GaussianLayer(z, q, p, kl, noise)
+
+
+@register_rsample_and_kl(DiagonalNormal, DiagonalNormal)
+def _diagonal(q: DiagonalNormal, p: DiagonalNormal, samples: int | None) -> Layer:
+    prior = (p.mu, p.logvar)
+    z, kl, noise = reparam_kl(q.mu, q.logvar, *prior, samples=samples, event_dims=q.event_dims)
+    return _GaussianLayer(z, q, p, kl, noise)
+
+
+class _GaussianLayer(Layer):
+    """A layer whose log q follows from the noise: (z - mu) / sigma would cancel where sigma is small beside mu."""
+
+    def __init__(self, z: Tensor, q: DiagonalNormal, p: Distribution, kl: Tensor, noise: Tensor) -> None:
+        super().__init__(z, q, p, kl=kl)
+        self._gaussian, self._noise = q, noise
+
+    def log_q(self, stop: str | None = None) -> Tensor:
+        if stop is None and self._log_q is None:
+            q = self._gaussian
+            self._log_q = -0.5 * q._sum(self._noise.square() + q.logvar + LOG_2PI)
+        return super().log_q(stop)
+
+
+@register_kl(DiagonalNormal, DiagonalNormal)
+def _kl_diagonal(q: DiagonalNormal, p: DiagonalNormal) -> Tensor:
+    return q._sum(gaussian_kl(q.mu, q.logvar, p.mu, p.logvar))
+
+
+@register_kl(DiagonalNormal, StandardNormal)
+def _kl_standard(q: DiagonalNormal, p: StandardNormal) -> Tensor:
+    return q._sum(gaussian_kl(q.mu, q.logvar))

@@ -1,0 +1,57 @@
+"""Every extension point. A plugin is a module named by an entry point of the group `variata`; it implements any of
+these with `@variata.hookimpl`. Keep that module light: it is imported by `variata --help`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pluggy
+
+from .declarations import Command, Component, Kind
+
+if TYPE_CHECKING:
+    from .runs import RunContext
+
+hookspec = pluggy.HookspecMarker("variata")
+
+
+@hookspec
+def variata_kinds() -> Sequence[Kind]:  # pyright: ignore[reportReturnType]
+    """New kinds of components: an abstract class each, whose constructors' keyword options users may write."""
+
+
+@hookspec
+def variata_components() -> Sequence[Component]:  # pyright: ignore[reportReturnType]
+    """Components, each `Component(kind, name, "package.module:Class", "one line")`."""
+
+
+@hookspec
+def variata_presets() -> Path | str:  # pyright: ignore[reportReturnType]
+    """A folder of YAML files; each is a preset named by its file."""
+
+
+@hookspec
+def variata_commands() -> Sequence[Command]:  # pyright: ignore[reportReturnType]
+    """Commands for `variata NAME`."""
+
+
+@hookspec
+def variata_run_started(context: RunContext) -> None:
+    """Training begins: the model is built and prepared, `context.path` exists."""
+
+
+@hookspec
+def variata_step_ended(context: RunContext) -> None:
+    """One step of every phase was taken; `context.step` counts it. Called often: return quickly."""
+
+
+@hookspec
+def variata_checkpoint_saved(context: RunContext) -> None:
+    """The weights of this moment stand in the run folder."""
+
+
+@hookspec
+def variata_run_ended(context: RunContext) -> None:
+    """Training is over and saved; `context.status` says how ("finished" or "interrupted")."""

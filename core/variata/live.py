@@ -1,0 +1,61 @@
+"""Live objects in place of a data set: tensors, arrays, map-style datasets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from .data import Data, Split, SplitName, check_finite, infer_spec, split_rows
+from .errors import DataError
+
+
+class LiveData(Data):
+    """Tensors, arrays or a map-style dataset that somebody passed in Python, held in memory.
+
+    A tenth each is held out for validation and test, by a permutation of its own seed; a mapping of split names to
+    such objects is taken as it is.
+    """
+
+    def __init__(self, value: Any) -> None:
+        parts = value if isinstance(value, Mapping) else {"": value}
+        arrays = {name: _arrays(part) for name, part in parts.items()}
+        x, y = arrays.get("train") or next(iter(arrays.values()))
+        self.spec = infer_spec(x, y)
+        if "" in arrays:
+            rows = split_rows(len(x), {"validation": 0.1, "test": 0.1}, seed=0)
+            arrays = {name: (x[index], None if y is None else y[index]) for name, index in rows.items()}
+        for name, (values, _) in arrays.items():
+            check_finite(values, f"data {name}".strip())
+        self._splits = {name: Split(*pair, transform=self._floating) for name, pair in arrays.items()}
+
+    def _floating(self, x: torch.Tensor) -> torch.Tensor:
+        x = x.to(torch.get_default_dtype()).reshape(-1, *self.spec.shape)
+        return x / 255 if self.spec.support == "levels" else x
+
+    def split(self, name: SplitName) -> Split:
+        x = self._splits["train"].x
+        return self._splits.get(name) or Split(x[:0])
+
+
+def live_data(value: Any) -> Data:
+    """The `Data` that a live object stands for."""
+    return value if isinstance(value, Data) else LiveData(value)
+
+
+def _arrays(value: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """x and y of a tensor, an array, a pair of them, or a map-style dataset of either."""
+    if isinstance(value, tuple | list) and len(value) == 2 and all(hasattr(item, "shape") for item in value):
+        return torch.as_tensor(value[0]), torch.as_tensor(value[1])
+    if hasattr(value, "shape"):
+        return torch.as_tensor(value), None
+    if not (hasattr(value, "__len__") and hasattr(value, "__getitem__")):
+        raise DataError(f"data of type {type(value).__name__} is neither a tensor nor a dataset with a length")
+    items = [value[i] for i in range(len(value))]
+    if not items:
+        raise DataError("the data set is empty")
+    if not isinstance(items[0], tuple | list):
+        return torch.stack([torch.as_tensor(item) for item in items]), None
+    x = torch.stack([torch.as_tensor(item[0]) for item in items])
+    return x, torch.stack([torch.as_tensor(item[1]) for item in items])

@@ -1,0 +1,147 @@
+"""What one step of training minimises, and the moment at which it does: phases, objectives, schedules, optimisers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .data import Batch
+
+
+class Clock(NamedTuple):
+    """How far training has come, in optimiser steps."""
+
+    step: int
+    steps_per_epoch: int
+    total_steps: int
+
+
+class Schedule(ABC):
+    """A number that depends on how far training has come."""
+
+    @abstractmethod
+    def __call__(self, clock: Clock) -> float:
+        """The value at this moment."""
+
+
+Scheduled = float | Schedule
+"""An option that may be a number or a schedule; `now(option)` gives its value."""
+
+
+class Optimizer(ABC):
+    """Makes a `torch.optim.Optimizer` for each phase. `lr` may be scheduled; the engine sets it before each step."""
+
+    lr: Scheduled
+
+    @abstractmethod
+    def build(self, parameters: Sequence[nn.Parameter], lr: float) -> torch.optim.Optimizer:
+        """An optimiser of these parameters, starting at the learning rate `lr`."""
+
+
+class Now:
+    """The moment of a training step: `step`, `epoch`, and the value of every scheduled option as a 0-d tensor, so that
+    nothing recompiles or freezes in a graph. Outside training, `Now.at_end()` gives every schedule's last value."""
+
+    def __init__(self, clock: Clock, device: torch.device | str = "cpu") -> None:
+        self.clock, self.device = clock, device
+        self._values: dict[Schedule, Tensor] = {}
+
+    @classmethod
+    def at_end(cls, device: torch.device | str = "cpu") -> Now:
+        """The moment after training, when warm-ups are over."""
+        far = 1 << 62
+        return cls(Clock(far, 1, far), device)
+
+    @property
+    def step(self) -> int:
+        return self.clock.step
+
+    @property
+    def epoch(self) -> int:
+        return self.clock.step // max(self.clock.steps_per_epoch, 1)
+
+    def __call__(self, option: Scheduled) -> float | Tensor:
+        """The value of an option at this moment: a number stays a number, a schedule gives a 0-d tensor."""
+        if not isinstance(option, Schedule):
+            return option
+        if option not in self._values:
+            self._values[option] = torch.tensor(option(self.clock), device=self.device)
+        return self._values[option]
+
+    def advance(self, clock: Clock) -> None:
+        """Moves on to another moment; tensors handed out before take the new values."""
+        self.clock = clock
+        for schedule, value in self._values.items():
+            value.fill_(schedule(clock))
+
+
+@dataclass
+class Term:
+    """One summand of an objective, in nats: `[batch]`, or 0-d for a value of the whole batch.
+
+    Attributes:
+        scale: what multiplies it in the objective (beta), a number or a 0-d tensor.
+        weight: `[batch]` weights or mask of the examples; the engine divides by their sum.
+    """
+
+    value: Tensor
+    scale: float | Tensor = 1.0
+    weight: Tensor | None = None
+
+
+@dataclass
+class Objective:
+    """What one phase minimises, with what is worth logging beside it.
+
+    Attributes:
+        terms: summed to what is minimised.
+        metrics: `[batch]` or 0-d values to log, not minimised.
+        updates: pairs (buffer, new value) of state that moves without a gradient (persistent chains, codebooks). They
+            are committed once, after the optimiser has accepted the step.
+    """
+
+    terms: Mapping[str, Term]
+    metrics: Mapping[str, Tensor] = field(default_factory=dict)
+    updates: Sequence[tuple[Tensor, Tensor]] = ()
+
+    def total(self, reduction: Literal["mean", "sum"] = "mean") -> Tensor:
+        """The scalar to differentiate: terms of examples are averaged (or summed) with their weights."""
+        total: Tensor | None = None
+        for term in self.terms.values():
+            value = term.value
+            if value.ndim:
+                if term.weight is not None:
+                    value = (value * term.weight).sum()
+                    value = value / term.weight.sum() if reduction == "mean" else value
+                else:
+                    value = value.mean() if reduction == "mean" else value.sum()
+            if not (isinstance(term.scale, float | int) and term.scale == 1):
+                value = value * term.scale
+            total = value if total is None else total + value
+        assert total is not None, "an objective needs a term"
+        return total
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """One move of a training step: what is minimised, and which parameters that moves.
+
+    A VAE has one; a GAN has two. `loss(model, batch, now)` gives the `Objective`.
+
+    Attributes:
+        every: take the phase each `every` steps.
+        reduction: "mean" over examples, or "sum" (expected counts).
+        optimizer: its own optimiser; None for that of `train.optimizer`.
+    """
+
+    name: str
+    loss: Callable[[Any, Batch, Now], Objective]
+    parameters: Sequence[nn.Parameter]
+    every: int = 1
+    reduction: Literal["mean", "sum"] = "mean"
+    optimizer: Optimizer | None = None

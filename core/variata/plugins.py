@@ -1,0 +1,396 @@
+"""Discovery of plugins, their isolation from one another, and look-up of what they offer.
+
+Loading is lazy (at the first look-up) and light (declarations are strings). A plugin that fails is one warning line; it
+never takes the toolkit, or another plugin's parts, with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import os
+import sys
+import traceback
+import types
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from importlib.metadata import Distribution, EntryPoint, distributions
+from pathlib import Path
+from typing import Any, Literal
+
+import pluggy
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.version import Version
+
+from . import __version__, hookspecs
+from .declarations import Command, Component, Kind, hookimpl
+from .errors import PluginError, VariataWarning, article, suggest
+
+GROUP = "variata"
+BUILT_IN = "variata"
+LOCAL = "local"
+HOOKS = tuple(name for name in vars(hookspecs) if name.startswith("variata_"))
+
+CORE_KINDS = [
+    Kind("model", "variata.interfaces:Model", "what is trained: it says by class what it can do"),
+    Kind("encoder", "variata.interfaces:Encoder", "q(z | x)"),
+    Kind("prior", "variata.interfaces:Prior", "p(z)"),
+    Kind("decoder", "variata.interfaces:Decoder", "p(x | z)"),
+    Kind("loss", "variata.interfaces:Loss", "what is minimised, in phases"),
+    Kind("network", "variata.interfaces:Network", "a deterministic map of arrays"),
+    Kind("data", "variata.data:Data", "a data set: what an example is, and three splits"),
+    Kind("optimizer", "variata.objective:Optimizer", "how parameters move"),
+    Kind("schedule", "variata.objective:Schedule", "a number that depends on how far training has come"),
+]
+
+Status = Literal["loaded", "failed", "incompatible", "off"]
+
+
+@dataclass
+class Plugin:
+    """One plugin and what became of it. `traceback` is kept where it failed."""
+
+    name: str
+    distribution: str
+    version: str = ""
+    status: Status = "loaded"
+    reason: str = ""
+    traceback: str = ""
+    module: Any = None
+    file: Path | None = None
+    components: list[Component] = field(default_factory=list)
+    kinds: list[Kind] = field(default_factory=list)
+    commands: list[Command] = field(default_factory=list)
+    presets: dict[str, Path] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        return f"{self.distribution}:{self.name}"
+
+    def fail(self, reason: str, status: Status = "failed", trace: str = "") -> None:
+        self.status, self.reason, self.traceback = status, reason, trace
+        self.components, self.kinds, self.commands, self.presets = [], [], [], {}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A component together with the plugin that offers it."""
+
+    component: Component
+    plugin: Plugin
+
+    def load(self) -> Any:
+        """The class.
+
+        Raises:
+            PluginError: it cannot be imported, with the reason in one line.
+        """
+        try:
+            return self.component.load()
+        except Exception as error:
+            raise PluginError(
+                f"{self.component.kind} {self.component.name!r} of plugin {self.plugin.id} cannot be imported: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+
+
+class Registry:
+    """Every plugin, and look-up by kind and name. `registry()` gives the one of this process."""
+
+    def __init__(self) -> None:
+        self.plugins: list[Plugin] = []
+        self._manager = pluggy.PluginManager("variata")
+        self._manager.add_hookspecs(hookspecs)
+
+    def load_installed(self) -> None:
+        """Loads every plugin that an installed distribution names, built-ins first, then by (distribution, name)."""
+        only, off = _names("VARIATA_PLUGINS"), _names("VARIATA_PLUGINS_OFF") or set()
+        found = sorted(_entry_points(), key=lambda pair: (pair[0].name != BUILT_IN, pair[0].name, pair[1].name))
+        known = {key for dist, point in found for key in _keys(dist.name, point.name)}
+        for variable, names in (("VARIATA_PLUGINS", only or set()), ("VARIATA_PLUGINS_OFF", off)):
+            for name in sorted(names - known):
+                raise PluginError(f"{variable} names {name!r}, which is not installed{suggest(name, known)}")
+        for dist, point in found:
+            plugin = Plugin(point.name, dist.name, dist.version)
+            self.plugins.append(plugin)
+            keys = _keys(dist.name, point.name)
+            if off & keys or (only is not None and dist.name != BUILT_IN and not only & keys):
+                plugin.fail("switched off by the environment", "off")
+            elif reason := _incompatible(dist):
+                plugin.fail(reason, "incompatible")
+            else:
+                self._attempt(plugin, point.load)
+            self._report(plugin)
+
+    def register(self, module: Any, name: str, distribution: str = LOCAL, file: Path | None = None) -> Plugin:
+        """Adds a plugin that is not installed: a module, or any object with hook implementations."""
+        plugin = Plugin(name, distribution, file=file)
+        self.plugins.append(plugin)
+        self._attempt(plugin, lambda: module)
+        if plugin.status == "failed":
+            self.plugins.remove(plugin)
+            raise PluginError(f"plugin {name}: {plugin.reason}")
+        return plugin
+
+    def unregister(self, plugin: Plugin) -> None:
+        """Takes a plugin out again."""
+        self._manager.unregister(name=plugin.id)
+        self.plugins.remove(plugin)
+
+    def _attempt(self, plugin: Plugin, load: Callable[[], Any]) -> None:
+        try:
+            plugin.module = load()
+            _check_hooks(plugin.module)
+            self._manager.register(plugin.module, name=plugin.id)
+            plugin.kinds = list(self._declared(plugin, "variata_kinds", Kind))
+            plugin.components = list(self._declared(plugin, "variata_components", Component))
+            plugin.commands = list(self._declared(plugin, "variata_commands", Command))
+            folder = self._call(plugin, "variata_presets")
+            if folder is not None:
+                plugin.presets = {file.stem: file for file in sorted(Path(folder).glob("*.yaml"))}
+        except Exception as error:
+            if self._manager.has_plugin(plugin.id):
+                self._manager.unregister(name=plugin.id)
+            plugin.fail(f"{type(error).__name__}: {error}", trace=traceback.format_exc())
+
+    def _declared(self, plugin: Plugin, hook: str, expected: type) -> Iterator[Any]:
+        for item in self._call(plugin, hook) or ():
+            if not isinstance(item, expected):
+                raise TypeError(f"{hook} returned {item!r}, which is no {expected.__name__}")
+            yield item
+
+    def _call(self, plugin: Plugin, hook: str, **arguments: Any) -> Any:
+        for implementation in getattr(self._manager.hook, hook).get_hookimpls():
+            if implementation.plugin_name == plugin.id:
+                return implementation.function(*(arguments[name] for name in implementation.argnames))
+        return None
+
+    def _report(self, plugin: Plugin) -> None:
+        if plugin.status not in ("failed", "incompatible"):
+            return
+        message = f"plugin {plugin.id} was not loaded: {' '.join(plugin.reason.split())}"
+        if os.environ.get("VARIATA_PLUGINS_STRICT") == "1":
+            raise PluginError(f"{message} (VARIATA_PLUGINS_STRICT=1)")
+        warnings.warn(f"{message}; `variata plugins` shows all", VariataWarning, stacklevel=2)
+
+    def loaded(self) -> list[Plugin]:
+        return [plugin for plugin in self.plugins if plugin.status == "loaded"]
+
+    def kinds(self) -> dict[str, Kind]:
+        """Every kind by name."""
+        offered = [kind for plugin in self.loaded() for kind in plugin.kinds]
+        return {kind.name: kind for kind in [*offered, *CORE_KINDS]}
+
+    def kind_classes(self) -> dict[type, str]:
+        """The abstract class of every kind, and the kind's name."""
+        return {kind.load(): kind.name for kind in self.kinds().values()}
+
+    def entries(self, kind: str | None = None) -> list[Entry]:
+        """Every component, or those of a kind."""
+        return [
+            Entry(component, plugin)
+            for plugin in self.loaded()
+            for component in plugin.components
+            if kind is None or component.kind == kind
+        ]
+
+    def find(self, kind: str, name: str, prefer: str | None = None) -> Entry:
+        """The component of that kind and name; `distribution/name` where two distributions offer one name. `prefer` is
+        the distribution in whose file the name is written: its own parts come first there.
+
+        Raises:
+            PluginError: there is none (with a suggestion), it is of another kind, or more than one is offered.
+        """
+        entries = self.entries(kind)
+        wanted, _, bare = name.rpartition("/")
+        matches = [e for e in entries if e.component.name == bare and (not wanted or e.plugin.distribution == wanted)]
+        matches = [e for e in matches if e.plugin.distribution == prefer] or matches
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            choices = " or ".join(f"{e.plugin.distribution}/{bare}" for e in matches)
+            raise PluginError(f"{kind} {name!r} is offered by more than one plugin: write {choices}")
+        other = [e.component.kind for e in self.entries() if e.component.name == bare]
+        if other:
+            known = _of(e.component.name for e in entries)
+            raise PluginError(f"{name} is {article(other[0])}, but {article(kind)} belongs here{known}")
+        raise PluginError(f"unknown {kind} {name}{suggest(name, (e.component.name for e in entries))}")
+
+    def presets(self) -> dict[str, list[tuple[Plugin, Path]]]:
+        """Presets by bare name."""
+        found: dict[str, list[tuple[Plugin, Path]]] = {}
+        for plugin in self.loaded():
+            for name, path in plugin.presets.items():
+                found.setdefault(name, []).append((plugin, path))
+        return found
+
+    def find_preset(self, name: str) -> tuple[Plugin, Path] | None:
+        """A preset by name or `distribution/name`; a built-in one wins over a bare name of others.
+
+        Raises:
+            PluginError: two distributions offer it.
+        """
+        wanted, _, bare = name.rpartition("/")
+        matches = [m for m in self.presets().get(bare, []) if not wanted or m[0].distribution == wanted]
+        matches = [m for m in matches if m[0].distribution == BUILT_IN] or matches
+        if len(matches) > 1:
+            choices = " or ".join(f"{plugin.distribution}/{bare}" for plugin, _ in matches)
+            raise PluginError(f"preset {name!r} is offered by more than one plugin: write {choices}")
+        return matches[0] if matches else None
+
+    def decoders_of(self, support: str) -> list[str]:
+        """Names of the installed decoders for data of that support: for messages."""
+        names = []
+        for entry in self.entries("decoder"):
+            with contextlib.suppress(PluginError):
+                if support in entry.load().models:
+                    names.append(entry.component.name)
+        return names
+
+    def listeners(self, hook: str) -> list[tuple[Plugin, Callable[[Any], None]]]:
+        """The implementations of one of the hooks of a run, in the order of loading."""
+        implementations = {i.plugin_name: i for i in getattr(self._manager.hook, hook).get_hookimpls()}
+        return [(p, implementations[p.id].function) for p in self.loaded() if p.id in implementations]
+
+    def notify(self, hook: str, context: Any) -> None:
+        """Calls every implementation; one that raises is a warning, and the others are still called."""
+        for plugin, function in self.listeners(hook):
+            try:
+                function(context)
+            except Exception as error:
+                reason = " ".join(f"{type(error).__name__}: {error}".split())
+                warnings.warn(f"plugin {plugin.id} failed in {hook}: {reason}", VariataWarning, stacklevel=2)
+
+
+_registry: Registry | None = None
+
+
+def registry() -> Registry:
+    """The plugins of this process, loaded at the first call."""
+    global _registry
+    if _registry is None:
+        loading = Registry()
+        loading.load_installed()
+        _registry = loading
+    return _registry
+
+
+class _Inline:
+    def __init__(self, components: Iterable[Component | Kind]) -> None:
+        items = list(components)
+        self._components = [item for item in items if isinstance(item, Component)]
+        self._kinds = [item for item in items if isinstance(item, Kind)]
+
+    @hookimpl
+    def variata_components(self) -> list[Component]:
+        return self._components
+
+    @hookimpl
+    def variata_kinds(self) -> list[Kind]:
+        return self._kinds
+
+
+@contextlib.contextmanager
+def plugin(components: Iterable[Component | Kind] | Any, name: str = "inline") -> Iterator[Plugin]:
+    """Registers components (or any object with hook implementations) for the length of a `with` block.
+
+    Raises:
+        PluginError: a hook is misspelt, or raises.
+    """
+    module = _Inline(components) if isinstance(components, list | tuple) else components
+    taken = {p.id for p in registry().plugins}
+    unique = next(n for i in range(len(taken) + 1) if f"{LOCAL}:{(n := name if not i else f'{name}{i}')}" not in taken)
+    registered = registry().register(module, unique)
+    try:
+        yield registered
+    finally:
+        registry().unregister(registered)
+
+
+def load_file(path: str | Path) -> Plugin:
+    """Loads one local file as a plugin: its hook implementations and its components come under the name `local`.
+
+    Raises:
+        PluginError: the file is not there, cannot be imported, or declares nothing.
+    """
+    file = Path(path).resolve()
+    if not file.is_file():
+        raise PluginError(f"{path}: there is no such plugin file")
+    for known in registry().plugins:
+        if known.file == file:
+            return known
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    for known in registry().plugins:
+        if known.file is not None and known.version == digest[:12]:
+            return known
+    name = f"variata_local_{file.stem}_{digest[:12]}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise PluginError(f"{path}: not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise PluginError(f"{path}: {type(error).__name__}: {error}") from error
+    if not any(_marked(value) for value in vars(module).values()):
+        raise PluginError(f"{path}: declares nothing; give it `@variata.hookimpl def variata_components()`")
+    loaded = registry().register(module, file.stem, file=file)
+    loaded.version = digest[:12]
+    return loaded
+
+
+def _marked(value: Any) -> bool:
+    return isinstance(value, types.FunctionType) and hasattr(value, "variata_impl")
+
+
+def _check_hooks(module: Any) -> None:
+    for name in dir(module):
+        value = getattr(module, name, None)
+        marked = hasattr(value, "variata_impl")
+        if marked and name not in HOOKS:
+            raise AttributeError(f"there is no hook {name}{suggest(name, HOOKS)}")
+        if not marked and name in HOOKS and isinstance(value, types.FunctionType):
+            raise AttributeError(f"{name} is not marked: decorate it with @variata.hookimpl")
+
+
+def _entry_points() -> Iterator[tuple[Distribution, EntryPoint]]:
+    seen: set[tuple[str, str]] = set()
+    for dist in distributions():
+        for point in dist.entry_points:
+            if point.group == GROUP and (key := (dist.name, point.name)) not in seen:
+                seen.add(key)
+                yield dist, point
+
+
+def _keys(distribution: str, name: str) -> set[str]:
+    return {distribution, name, f"{distribution}:{name}"}
+
+
+def _names(variable: str) -> set[str] | None:
+    value = os.environ.get(variable)
+    return None if value is None else {name.strip() for name in value.split(",") if name.strip()}
+
+
+def _incompatible(dist: Distribution) -> str:
+    for text in dist.requires or []:
+        try:
+            requirement = Requirement(text)
+        except InvalidRequirement:
+            continue
+        applies = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        if (
+            requirement.name == BUILT_IN
+            and applies
+            and not requirement.specifier.contains(Version(__version__), prereleases=True)
+        ):
+            return f"{dist.name} {dist.version} needs {text}, this is variata {__version__}"
+    return ""
+
+
+def _of(names: Iterable[str]) -> str:
+    known = sorted(names)
+    return f" ({', '.join(known)})" if known else ""

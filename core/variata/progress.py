@@ -1,0 +1,74 @@
+"""Progress of long work: a live bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+_SECONDS_BETWEEN_LINES = 2.0
+_SHOWN = ("loss", "elbo", "reconstruction", "kl")
+
+
+class Reporter:
+    """Shows how far work has come, on standard error.
+
+    Args:
+        total: how many steps there are.
+        quiet: show nothing.
+    """
+
+    def __init__(self, title: str, total: int, quiet: bool = False) -> None:
+        self.title, self.total, self.quiet = title, total, quiet
+        self._latest: dict[str, dict[str, Any]] = {}
+        self._line = 0.0
+        self._bar: Progress | None = None
+        if not quiet and sys.stderr.isatty():
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+            more = (TimeRemainingColumn(), TextColumn("{task.fields[metrics]}"))
+            self._bar = Progress(*columns, *more, console=Console(stderr=True), refresh_per_second=4)
+            self._task = self._bar.add_task(title, total=total, metrics="")
+
+    def __enter__(self) -> Reporter:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def advance(self, completed: int) -> None:
+        """So many steps are done."""
+        if self._bar:
+            self._bar.update(self._task, completed=completed)
+
+    def metrics(self, row: dict[str, Any]) -> None:
+        """A row of metrics: shown beside the bar, or as a line now and then and at the end."""
+        self._latest[row.get("split", "")] = row
+        if self._bar:
+            self._bar.update(self._task, metrics=self._text())
+        elif not self.quiet:
+            now = time.monotonic()
+            if now - self._line >= _SECONDS_BETWEEN_LINES:
+                self._line = now
+                self.line(f"{self.title}  step {row['step']}/{self.total}  epoch {row['epoch']:g}  {self._text()}")
+
+    def line(self, text: str) -> None:
+        """A line of its own."""
+        if self.quiet:
+            return
+        if self._bar:
+            self._bar.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def _text(self) -> str:
+        parts = []
+        for split, row in self._latest.items():
+            names = [n for n in _SHOWN if n in row] or [n for n in row if n.startswith("loss")]
+            parts.append(f"{split}: " + "  ".join(f"{name} {row[name]:.4g}" for name in names))
+        return "  |  ".join(parts)

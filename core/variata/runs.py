@@ -1,0 +1,218 @@
+"""A run: the folder that training leaves, and what is loaded from it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import platform
+import shutil
+import time
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from . import __version__
+from .build import assemble, build_data
+from .checkpoint import load_weights, save_weights, write_json, write_text
+from .config import Spec, load_spec
+from .data import Data, DataSpec
+from .errors import RunError, VariataWarning
+from .plugins import BUILT_IN, LOCAL, load_file, registry
+from .sources import Live
+from .yaml12 import parse
+
+SPEC, PLUGINS, WEIGHTS, METRICS, STATUS = "spec.yaml", "plugins.json", "model.safetensors", "metrics.jsonl", "run.json"
+
+
+@dataclass
+class RunContext:
+    """What the hooks of a run are given. `rows` are the metrics logged so far; `status` is "running" until the end."""
+
+    path: Path
+    spec: Spec
+    model: Any
+    loss: Any
+    data: Data
+    step: int = 0
+    epoch: int = 0
+    status: str = "running"
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Run:
+    """A trained model with the folder that it lives in.
+
+    Attributes:
+        path: the folder.
+        spec: the specification, everything resolved.
+        model: the model, in evaluation mode.
+        status: "finished", "interrupted" (by Ctrl-C) or "not finite".
+    """
+
+    def __init__(self, path: Path, spec: Spec, model: Any, status: str, data: Data | None = None) -> None:
+        self.path, self.spec, self.model, self.status = path, spec, model, status
+        self._data = data
+
+    @cached_property
+    def data(self) -> Data:
+        """The data set, built when first asked for.
+
+        Raises:
+            RunError: it was a live object, and was not passed to `variata.load`.
+        """
+        section = self.spec["data"]
+        if self._data is None and isinstance(section, Live) and isinstance(section.value, _NotSaved):
+            raise RunError(
+                f"{self.path}: the data was a live object ({section.value.text}): pass data= to variata.load"
+            )
+        return self._data or build_data(self.spec)
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """The rows of metrics.jsonl."""
+        file = self.path / METRICS
+        return (
+            [json.loads(line) for line in file.read_text().splitlines() if line.endswith("}")] if file.exists() else []
+        )
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r}, {type(self.model).__name__}, {self.status})"
+
+
+@dataclass
+class _NotSaved:
+    text: str
+
+
+def new_folder(path: str | Path | None, name: str) -> Path:
+    """Makes the folder of a new run; without a path, one named by the configuration and the time under `runs/`.
+
+    Raises:
+        RunError: it cannot be made, or holds something already.
+    """
+    if path is None:
+        stem = Path("runs") / f"{name.rpartition('/')[2]}-{time.strftime('%Y%m%d-%H%M%S')}"
+        candidates = [stem, *(stem.with_name(f"{stem.name}-{i}") for i in range(2, 100))]
+        path = next(candidate for candidate in candidates if not candidate.exists())
+    folder = Path(path)
+    try:
+        if folder.exists() and any(folder.iterdir()):
+            raise RunError(f"{folder}: is not empty; choose another --run, or remove it first")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".writable").touch()
+        (folder / ".writable").unlink()
+    except OSError as error:
+        raise RunError(f"{folder}: cannot be written: {error.strerror}; choose another --run") from error
+    return folder
+
+
+def write_description(folder: Path, spec: Spec) -> None:
+    """Writes what the run is made of, before training: spec.yaml, plugins.json, and copies of local plugin files."""
+    write_text(folder / SPEC, spec.dump())
+    parts: dict[str, Any] = {}
+    local: dict[str, Any] = {}
+    for part in spec.parts():
+        if part.entry is None:
+            continue
+        origin = part.entry.plugin
+        record = {"distribution": origin.distribution, "plugin": origin.name, "version": origin.version}
+        parts[f"{part.entry.component.kind}/{part.use}"] = record
+        if origin.file is not None and origin.name not in local:
+            copy = folder / "plugins" / origin.file.name
+            with contextlib.suppress(FileExistsError):
+                copy.parent.mkdir()
+            shutil.copyfile(origin.file, copy)
+            local[origin.name] = {
+                "file": f"plugins/{copy.name}",
+                "sha256": hashlib.sha256(copy.read_bytes()).hexdigest(),
+            }
+    versions = {"variata": __version__, "torch": torch.__version__, "python": platform.python_version()}
+    write_json(folder / PLUGINS, {"versions": versions, "components": parts, "files": local})
+
+
+def save_model(folder: Path, model: Any, status: Mapping[str, Any]) -> None:
+    """Writes the weights, then the status that says that they stand."""
+    save_weights(model, folder / WEIGHTS)
+    write_json(folder / STATUS, dict(status))
+
+
+def load(path: str | Path, *, plugins: Iterable[str | Path] = (), device: str = "cpu", **live: Any) -> Run:
+    """Loads a run folder: the specification is rebuilt with the installed plugins, and the weights are read.
+
+    Args:
+        plugins: local plugin files that the run was trained with; they are never taken from the folder by themselves.
+        live: live objects that the run was trained with (`encoder=...`, `data=...`).
+
+    Raises:
+        RunError: it is no run folder, its weights are missing or damaged, or a plugin that it needs is not there.
+        ConfigError: its specification cannot be built with what is installed.
+    """
+    folder = Path(path)
+    if not (folder / SPEC).is_file():
+        raise RunError(
+            f"{folder}: {'is no run folder (it has no spec.yaml)' if folder.is_dir() else 'there is no such run'}"
+        )
+    for file in plugins:
+        load_file(file)
+    provided = _check_plugins(folder)
+    spec = load_spec(folder / SPEC, live={**_not_saved(folder / SPEC), **live}, provided=provided)
+    if spec.built is None:
+        raise RunError(f"{folder / SPEC}: says nothing of how it was built; it was not written by a run")
+    built = spec.built
+    assembly = assemble(spec, DataSpec.from_json(built["data"]))
+    load_weights(assembly.model, folder / WEIGHTS)
+    status = _status(folder)
+    if status != "finished":
+        message = f"{folder}: training did not reach its end ({status}); these are its last weights"
+        warnings.warn(message, VariataWarning, stacklevel=2)
+    data = build_data(spec) if "data" in live else None
+    return Run(folder, spec, assembly.model.to(device).eval(), status, data)
+
+
+def _status(folder: Path) -> str:
+    try:
+        return json.loads((folder / STATUS).read_text())["status"]
+    except (OSError, ValueError, KeyError) as error:
+        raise RunError(f"{folder / STATUS}: cannot be read; the run was stopped before it ended") from error
+
+
+def _check_plugins(folder: Path) -> dict[str, str]:
+    try:
+        record = json.loads((folder / PLUGINS).read_text())
+        components, files = record["components"], record["files"]
+    except (OSError, ValueError, KeyError) as error:
+        raise RunError(f"{folder / PLUGINS}: is missing or damaged") from error
+    installed = {plugin.distribution: plugin for plugin in registry().loaded()}
+    known = {plugin.version for plugin in registry().loaded() if plugin.file is not None}
+    for name, entry in files.items():
+        if entry["sha256"][:12] not in known:
+            remedy = f"pass its file, as in --plugin {folder / entry['file']}, after reading it"
+            raise RunError(f"{folder}: was trained with the local plugin {name}: {remedy}")
+    provided = {}
+    for key, origin in components.items():
+        distribution = origin["distribution"]
+        if distribution != LOCAL:
+            plugin = installed.get(distribution)
+            if plugin is None:
+                kind, _, use = key.partition("/")
+                what = f"the {kind} {use} of {distribution} {origin['version']}"
+                raise RunError(f"{folder}: needs {what}, which is not installed: pip install {distribution}")
+            if plugin.version != origin["version"] and distribution != BUILT_IN:
+                message = f"{folder}: was trained with {distribution} {origin['version']}, this is {plugin.version}"
+                warnings.warn(message, VariataWarning, stacklevel=3)
+        provided[key] = distribution
+    return provided
+
+
+def _not_saved(path: Path) -> dict[str, Any]:
+    """Placeholders for live data and loss, which a loaded model does not need."""
+    root = parse(path.read_text(encoding="utf-8"), str(path))
+    sections = {key: root.get(key) for key in ("data", "loss")}
+    notes = {key: node.get("live") for key, node in sections.items() if node is not None}
+    return {key: _NotSaved(str(note.value)) for key, note in notes.items() if note is not None}

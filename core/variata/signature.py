@@ -1,0 +1,114 @@
+"""The signature of a constructor is the schema of its component: what is given, what users may write, and of which
+type."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import types
+import typing
+from dataclasses import dataclass
+from functools import cache
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from .errors import PluginError
+from .interfaces import Factory, Shared
+
+MISSING = inspect.Parameter.empty
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option: its name as users write it, the parameter it stands for, its annotation and its default."""
+
+    name: str
+    parameter: str
+    annotation: Any
+    default: Any
+
+    @property
+    def required(self) -> bool:
+        return self.default is MISSING
+
+
+@dataclass(frozen=True)
+class Signature:
+    """`given`: parameters that the parent fills in. `options`: what users write. `shared`: siblings that are passed
+    on."""
+
+    given: tuple[str, ...]
+    options: dict[str, Option]
+    shared: dict[str, Any]
+
+
+@cache
+def signature_of(part_class: Any) -> Signature:
+    """Positional parameters are given; keyword-only ones are options, or siblings where annotated `Shared`. A parameter
+    `from_` is the option `from`. Of a dataclass, every field is an option.
+
+    Raises:
+        PluginError: the constructor takes `*args` or `**kwargs`, or has an option without a type.
+    """
+    constructor = part_class.__init__
+    given: list[str] = []
+    options: dict[str, Option] = {}
+    shared: dict[str, Any] = {}
+    if constructor is object.__init__:
+        return Signature((), {}, {})
+    try:
+        hints = typing.get_type_hints(constructor, include_extras=True)
+    except NameError as error:
+        raise PluginError(
+            f"{part_class.__qualname__}: the annotations of its constructor cannot be read ({error})"
+        ) from error
+    parameters = list(inspect.signature(constructor).parameters.values())[1:]
+    for parameter in parameters:
+        name = parameter.name
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise PluginError(f"{part_class.__qualname__}: the constructor takes *{name}; name every option instead")
+        if parameter.kind != parameter.KEYWORD_ONLY and not dataclasses.is_dataclass(part_class):
+            given.append(name)
+            continue
+        if name not in hints:
+            raise PluginError(f"{part_class.__qualname__}: option {name} has no type annotation")
+        if get_origin(hints[name]) is Shared:
+            shared[name] = get_args(hints[name])[0]
+        else:
+            options[name.rstrip("_")] = Option(name.rstrip("_"), name, hints[name], parameter.default)
+    return Signature(tuple(given), options, shared)
+
+
+@dataclass(frozen=True)
+class Place:
+    """What may stand at an annotated place: components of `kind` (unbuilt where `deferred`), several of them in a
+    list, a nested `section`, or a leaf that `leaf` describes."""
+
+    kind: type | None = None
+    deferred: bool = False
+    many: bool = False
+    section: type | None = None
+    leaf: Any = None
+    optional: bool = False
+
+
+def place_of(annotation: Any, kinds: dict[type, str]) -> Place:
+    """Reads an annotation; `kinds` maps the abstract class of every installed kind to its name."""
+    if get_origin(annotation) is Annotated and get_args(annotation)[0] in kinds:
+        annotation = get_args(annotation)[0]
+    members = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
+    optional = type(None) in members
+    kind, deferred, many, leaves = None, False, False, []
+    for member in members:
+        inner, wrapped = member, False
+        if get_origin(member) in (list, tuple) and (arguments := get_args(member)):
+            inner, wrapped = arguments[0], True
+        late = get_origin(inner) is Factory
+        inner = get_args(inner)[0] if late else inner
+        if inner in kinds:
+            kind, deferred, many = inner, late, wrapped
+        elif member is not type(None):
+            leaves.append(member)
+    if kind is None and len(leaves) == 1 and isinstance(leaves[0], type) and dataclasses.is_dataclass(leaves[0]):
+        return Place(section=leaves[0], optional=optional)
+    leaf = Union[tuple(leaves)] if leaves else None  # noqa: UP007 -- a union of a tuple has no other spelling
+    return Place(kind, deferred, many, None, leaf, optional)

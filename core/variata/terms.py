@@ -1,0 +1,63 @@
+"""What the bounds on log p(x) are made of. ELBO, beta-VAE, IWAE, free bits, STL, DReG are arithmetic on `Terms`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+from torch import Tensor
+
+from .distributions import Layer
+from .errors import Unsupported
+
+
+class Terms:
+    """What the bounds on log p(x) are made of: the drawn layers, and log p(x | z).
+
+    Attributes:
+        layers: one `Layer` for each stochastic layer.
+        log_likelihood: log p(x | z), `[*samples, batch]`.
+        samples: None, or the number of draws on the leading axis.
+    """
+
+    def __init__(self, layers: Sequence[Layer], log_likelihood: Tensor, samples: int | None) -> None:
+        self.layers, self.log_likelihood, self.samples = tuple(layers), log_likelihood, samples
+
+    def mean_over_samples(self, value: Tensor, event_dims: int = 0) -> Tensor:
+        """`[*samples, batch, *event]` -> `[batch, *event]`; what has no samples axis (a KL in closed form) stays as it
+        is."""
+        return value.mean(0) if self.samples is not None and value.ndim == 2 + event_dims else value
+
+    @cached_property
+    def reconstruction(self) -> Tensor:
+        """E_q[log p(x | z)], `[batch]`."""
+        return self.mean_over_samples(self.log_likelihood)
+
+    @cached_property
+    def kl(self) -> Tensor:
+        """KL(q || p) of all layers together, `[batch]`."""
+        first, *rest = (self.mean_over_samples(layer.kl) for layer in self.layers)
+        return sum(rest, first)
+
+    @property
+    def elbo(self) -> Tensor:
+        """reconstruction - kl, `[batch]`."""
+        return self.reconstruction - self.kl
+
+    def log_weights(self, stop: str | None = None) -> Tensor:
+        """log p(x, z) - log q(z | x), `[*samples, batch]`; `stop` as in `Layer.log_q`.
+
+        Raises:
+            Unsupported: `stop` with several layers, where holding q constant is not the same thing.
+        """
+        if stop is not None and len(self.layers) > 1:
+            raise Unsupported("gradients that hold q's parameters constant are not defined here for several layers")
+        total = self.log_likelihood
+        for layer in self.layers:
+            total = total + (layer.log_p - layer.log_q(stop))
+        return total
+
+    def metrics(self) -> dict[str, Tensor]:
+        """elbo, reconstruction and kl, each `[batch]`, always at beta = 1."""
+        reconstruction, kl = self.reconstruction.detach(), self.kl.detach()
+        return {"elbo": reconstruction - kl, "reconstruction": reconstruction, "kl": kl}

@@ -1,0 +1,28 @@
+"""Pictures of a run (samples, reconstructions, learning curves), and the commands `sample` and `reconstruct`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from variata import Command, hookimpl
+
+if TYPE_CHECKING:
+    from variata import RunContext
+
+
+@hookimpl
+def variata_commands() -> list[Command]:
+    """Commands that draw from a trained model."""
+    here = "variata_plugins.pictures.commands"
+    return [
+        Command("sample", f"{here}:sample", "Draw examples from a trained model, as a picture or as numbers."),
+        Command("reconstruct", f"{here}:reconstruct", "Show test examples beside their reconstructions."),
+    ]
+
+
+@hookimpl
+def variata_run_ended(context: RunContext) -> None:
+    """Leaves samples.png, reconstructions.png and curves.png in the run."""
+    from .of_run import draw_run
+
+    draw_run(context)

@@ -1,0 +1,112 @@
+"""`variata sample` and `variata reconstruct`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from torch import Tensor
+
+from variata import Autoencoder, ConfigError, LatentVariable, Model, Problem, RunError, Sampler, Unsupported, load
+
+from .figures import draw_examples, draw_pairs
+
+Files = Annotated[list[str] | None, typer.Option("--plugin", metavar="FILE", help="Load a local plugin file.")]
+Out = Annotated[Path, typer.Option("--out", help="A .png picture, or an .npz of numbers.")]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")]
+
+
+@torch.no_grad()
+def sample(
+    run: RunArgument,
+    n: Annotated[int, typer.Option("-n", min=1, help="How many.")] = 64,
+    out: Out = Path("samples.png"),
+    condition: Annotated[
+        str | None, typer.Option(help="A class (3), or some of them in turn (0..9, label=0..9, 1,3).")
+    ] = None,
+    mean: Annotated[bool, typer.Option("--mean", help="The decoder's mean instead of a draw from p(x | z).")] = False,
+    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    plugin: Files = None,
+) -> None:
+    """Draw examples from a trained model, as a picture or as numbers."""
+    _check_out(out)
+    model = load(run, plugins=plugin or ()).model
+    if not isinstance(model, Sampler):
+        raise Unsupported(f"{type(model).__name__} cannot sample")
+    y = _labels(condition, n, model)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        if mean and not isinstance(model, LatentVariable):
+            raise Unsupported(f"{type(model).__name__} has no decoder whose mean could be shown")
+        x = model.generate(n, y).mean if mean and isinstance(model, LatentVariable) else model.sample(n, y)
+    if out.suffix == ".npz":
+        _save_arrays(out, x=x, **({} if y is None else {"y": y}))
+    else:
+        title = "means of p(x | z), z ~ p(z)" if mean else "samples x ~ p(x | z), z ~ p(z)"
+        draw_examples(x, model.spec, out, title)
+    print(out)
+
+
+@torch.no_grad()
+def reconstruct(
+    run: RunArgument,
+    n: Annotated[int, typer.Option("-n", min=1, help="How many test examples.")] = 32,
+    out: Out = Path("reconstructions.png"),
+    plugin: Files = None,
+) -> None:
+    """Show test examples beside their reconstructions."""
+    _check_out(out)
+    loaded = load(run, plugins=plugin or ())
+    model = loaded.model
+    if not isinstance(model, Autoencoder):
+        raise Unsupported(f"{type(model).__name__} cannot reconstruct")
+    split = loaded.data.split("test")
+    if not len(split):
+        raise ConfigError("the data has no test examples to reconstruct")
+    batch = split.batch(torch.arange(min(n, len(split))))
+    reconstructed = model.reconstruct(batch.x, batch.y)
+    if out.suffix == ".npz":
+        _save_arrays(out, x=batch.x, reconstruction=reconstructed)
+    else:
+        draw_pairs(batch.x, reconstructed, model.spec, out)
+    print(out)
+
+
+def _check_out(out: Path) -> None:
+    if out.suffix not in (".png", ".npz"):
+        raise ConfigError(Problem(f"must end in .png or .npz (got {str(out)!r})", "--out"))
+    if not out.parent.is_dir():
+        raise ConfigError(Problem(f"there is no folder {str(out.parent)!r}", "--out"))
+
+
+def _save_arrays(out: Path, **arrays: Tensor) -> None:
+    try:
+        np.savez_compressed(out, allow_pickle=False, **{name: value.cpu().numpy() for name, value in arrays.items()})
+    except OSError as error:
+        raise RunError(f"{out}: cannot be written: {error.strerror}") from error
+
+
+def _labels(text: str | None, n: int, model: Model) -> Tensor | None:
+    """n labels from "3", "0..9", "label=0..9" or "1,3", in turn."""
+    if text is None:
+        return None
+    classes = model.spec.classes
+    if not getattr(model, "conditional", False) or classes is None:
+        raise ConfigError(
+            Problem("this model has no class condition; train one with model.condition=true", "--condition")
+        )
+    labels: list[int] = []
+    for part in text.removeprefix("label=").split(","):
+        match = re.fullmatch(r"\s*(\d+)(?:\.\.(\d+))?\s*", part)
+        if match is None:
+            raise ConfigError(Problem(f"{text!r} is no class: write 3, 0..9 or 1,3", "--condition"))
+        first = int(match[1])
+        labels += range(first, int(match[2] or first) + 1)
+    outside = [label for label in labels if label >= classes]
+    if outside or not labels:
+        raise ConfigError(Problem(f"the classes are 0..{classes - 1} (got {text})", "--condition"))
+    return torch.tensor([labels[i % len(labels)] for i in range(n)])

@@ -1,0 +1,30 @@
+"""The pictures that a run is left with."""
+
+from __future__ import annotations
+
+import torch
+
+from variata import Autoencoder, RunContext, Sampler
+
+from .figures import draw_curves, draw_examples, draw_pairs
+
+_SAMPLES, _POINTS, _PAIRS = 64, 1000, 32
+
+
+@torch.no_grad()
+def draw_run(context: RunContext) -> None:
+    """samples.png, reconstructions.png and curves.png, as far as the model can sample and reconstruct."""
+    model, path, spec = context.model, context.path, context.model.spec
+    draw_curves(context.rows, path / "curves.png", context.spec.name)
+    split = context.data.split("test")
+    with torch.random.fork_rng():
+        torch.manual_seed(context.spec["seed"])
+        device = next((p.device for p in model.parameters()), torch.device("cpu"))
+        count = _SAMPLES if spec.is_image else _POINTS
+        if isinstance(model, Sampler):
+            real = split.batch(torch.arange(min(count, len(split)))).x if len(split) else None
+            draw_examples(model.sample(count), spec, path / "samples.png", "samples x ~ p(x | z), z ~ p(z)", real)
+        if isinstance(model, Autoencoder) and len(split):
+            batch = split.batch(torch.arange(min(_PAIRS if spec.is_image else _POINTS, len(split))))
+            x, y = batch.x.to(device), None if batch.y is None else batch.y.to(device)
+            draw_pairs(x.cpu(), model.reconstruct(x, y).cpu(), spec, path / "reconstructions.png")

@@ -1,0 +1,1 @@
+"""Reparameterised sampling of a diagonal Gaussian, together with its KL divergence."""
