@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,7 +36,6 @@ class DiagonalNormal(Distribution):
         event_dims: how many of the last axes are one event.
     """
 
-    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
     has_rsample = True
 
     def __init__(self, mean: Tensor, logvar: Tensor, event_dims: int = 1) -> None:
@@ -53,6 +52,10 @@ class DiagonalNormal(Distribution):
         """From `[mu | logvar]`, packed on the last axis `[*batch, 2 * latent]`."""
         mean, logvar = parameters.chunk(2, dim=-1)
         return cls(mean, logvar)
+
+    @property
+    def arg_constraints(self) -> dict[str, constraints.Constraint]:
+        return {}
 
     @property
     def mean(self) -> Tensor:

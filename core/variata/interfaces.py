@@ -135,6 +135,8 @@ class Decoder(nn.Module, ABC):
             remedy = f"use a decoder for it ({', '.join(takers)})" if takers else "transform the data"
             if "binary" in self.models and data.support in ("levels", "interval"):
                 remedy = f"set data.binarize (dynamic, static or threshold) or {remedy}"
+            elif data.support == "levels" and "interval" in self.models:
+                remedy = f"set data.dequantize=uniform or {remedy}"
             raise ConfigError(
                 Problem(
                     f"{type(self).__name__} is a law of {' or '.join(self.models)} data, but the data is "

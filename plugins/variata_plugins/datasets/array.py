@@ -1,0 +1,261 @@
+"""Arrays of your own: images or tables in an npz, npy or safetensors file."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import struct
+import warnings
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field, NonNegativeInt
+from torch import Tensor
+
+from variata import (
+    ConfigError,
+    Data,
+    DataError,
+    DataSpec,
+    Problem,
+    Split,
+    VariataWarning,
+    check_finite,
+    infer_spec,
+    split_rows,
+)
+
+from .pixels import Binarize, Dequantize, Pixels, Range, Share
+
+IN_MEMORY = 1 << 30
+"""Bytes up to which a file is read into memory; larger npy and safetensors files are mapped."""
+
+
+class Array(Data):
+    """Numbers that somebody has, with labels or without.
+
+    `[n, dimensions]` is a table, `[n, height, width]` and `[n, channels, height, width]` are images. Bytes are 256
+    levels; other integers need `levels`; booleans, and floats that are all 0 or 1, are binary; floats in [0, 1] are
+    grey or continuous values, other floats real numbers. A file may hold its own splits (`x_train`, `x_validation`,
+    `x_test`, with `y_...`); what it does not have is held out from its training examples.
+
+    Args:
+        path: an npz, npy or safetensors file. npy and safetensors files of more than a gigabyte are mapped, not read.
+        x, y: names of the arrays in it; y may be missing, and an npy file holds only x.
+        levels: how many levels integers have, from 0; 2 makes them binary.
+        channels: which axis of `[n, a, b, c]` holds the channels, where their numbers do not say it.
+        binarize, scale, dequantize: what becomes of levels and grey values (`pixels.py`).
+        validation, test: examples that are held out, a number or a share.
+        split_seed: of the permutation that chooses them.
+
+    Raises:
+        DataError: the file cannot be read, holds a pickle, NaN, or arrays that do not fit each other.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: Path,
+        x: str = "x",
+        y: str = "y",
+        levels: Annotated[int, Field(ge=2, le=65536)] | None = None,
+        channels: Literal["first", "last"] | None = None,
+        binarize: Binarize = "none",
+        scale: Range = (0.0, 1.0),
+        dequantize: Dequantize = "none",
+        validation: Share = 0.1,
+        test: Share = 0.1,
+        split_seed: NonNegativeInt = 0,
+    ) -> None:
+        parts = _parts(path, _read(path), x, y)
+        values, labels = parts["train"]
+        sources = {}
+        for name, (more, of_more) in parts.items():
+            if more.shape[1:] != values.shape[1:] or (labels is None) != (of_more is None):
+                raise DataError(f"{path}: its {name} part is {list(more.shape)}, unlike its training part")
+            check_finite(more, str(path))
+            sources[name] = _source(more, of_more, levels, path)
+        source = _common(sources, path)
+        shape, arrange = _arrangement(values.shape, channels, path)
+        pixels = Pixels(dataclasses.replace(source, shape=shape), binarize, scale, dequantize)
+        self.spec = pixels.spec
+        amounts = {"validation": validation, "test": test}
+        rows = split_rows(len(values), {n: a for n, a in amounts.items() if n not in parts}, split_seed)
+        chosen = {name: (index, *parts["train"]) for name, index in rows.items()}
+        chosen |= {name: (torch.arange(len(part[0])), *part) for name, part in parts.items() if name != "train"}
+        self._splits = {
+            name: pixels.split(
+                name, _rows(of_x, index, arrange), None if of_y is None else torch.as_tensor(of_y)[index]
+            )
+            for name, (index, of_x, of_y) in chosen.items()
+        }
+
+    def split(self, name: str) -> Split:
+        return self._splits[name]
+
+
+Arrange = Callable[[np.ndarray], np.ndarray]
+
+
+class MappedRows:
+    """Some rows of an array on disk, read when they are asked for."""
+
+    def __init__(self, values: np.ndarray, rows: Tensor, arrange: Arrange) -> None:
+        self._values, self._rows, self._arrange = values, rows.numpy(), arrange
+        self.shape = (len(rows), *arrange(values[:0]).shape[1:])
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        return self._arrange(self._values[self._rows[index]])
+
+
+def _rows(values: np.ndarray, rows: Tensor, arrange: Arrange) -> Any:
+    if isinstance(values, np.memmap):
+        return MappedRows(values, rows, arrange)
+    return torch.from_numpy(np.ascontiguousarray(arrange(values[rows.numpy()])))
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    """Every array of a file by its name."""
+    try:
+        large = path.stat().st_size > IN_MEMORY
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as file:
+                return {name: file[name] for name in file.files}
+        if path.suffix == ".npy":
+            return {"x": np.load(path, mmap_mode="c" if large else None, allow_pickle=False)}
+        if path.suffix == ".safetensors":
+            return _mapped_safetensors(path) if large else _safetensors(path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        if "pickle" in str(error):
+            message = "holds Python objects (a pickle), which may run code and are never read; save plain arrays"
+            raise DataError(f"{path}: {message}") from error
+        raise DataError(f"{path}: is no whole {path.suffix[1:]} file ({error})") from error
+    raise DataError(f"{path}: must end in .npz, .npy or .safetensors")
+
+
+def _safetensors(path: Path) -> dict[str, np.ndarray]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        loaded = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(str(error)) from error
+    half = (torch.bfloat16, torch.float16)
+    return {name: (value.float() if value.dtype in half else value).numpy() for name, value in loaded.items()}
+
+
+_TYPES = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "I64": "<i8",
+    "I32": "<i4",
+    "I16": "<i2",
+    "I8": "i1",
+    "U8": "u1",
+    "BOOL": "?",
+}
+
+
+def _mapped_safetensors(path: Path) -> dict[str, np.ndarray]:
+    """A safetensors file is 8 bytes of length, that much JSON, and the values."""
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(length))
+    arrays = {}
+    for name, entry in header.items():
+        if name != "__metadata__" and entry["dtype"] in _TYPES:
+            start = 8 + length + entry["data_offsets"][0]
+            shape = tuple(entry["shape"])
+            arrays[name] = np.memmap(path, _TYPES[entry["dtype"]], mode="c", offset=start, shape=shape)
+    return arrays
+
+
+Part = tuple[np.ndarray, np.ndarray | None]
+
+
+def _parts(path: Path, arrays: dict[str, np.ndarray], x: str, y: str) -> dict[str, Part]:
+    """The splits that a file holds; one that holds none is all "train"."""
+    names = {"train": "train", "validation": "validation", "valid": "validation", "test": "test"}
+    parts = {
+        split: (arrays[f"{x}_{name}"], arrays.get(f"{y}_{name}"))
+        for name, split in names.items()
+        if f"{x}_{name}" in arrays
+    }
+    if x in arrays:
+        parts = {"train": (arrays[x], arrays.get(y))}
+    if "train" not in parts:
+        held = ", ".join(arrays) or "nothing"
+        raise DataError(f"{path}: holds no array {x!r} or '{x}_train' (it holds {held}); name one with data.x")
+    for values, labels in parts.values():
+        if values.dtype.kind not in "fiub":
+            raise DataError(f"{path}: holds values of type {values.dtype}, and numbers are needed")
+        if values.ndim < 2 or not len(values):
+            raise DataError(f"{path}: needs at least one example of at least one axis, and {x} is {list(values.shape)}")
+        if labels is not None and labels.shape[:1] != values.shape[:1]:
+            raise DataError(f"{path}: there are {len(values)} examples but labels of shape {list(labels.shape)}")
+    return parts
+
+
+def _source(values: np.ndarray, labels: np.ndarray | None, levels: int | None, path: Path) -> DataSpec:
+    """What the stored values are; `shape` is that of the file."""
+    labels = labels.astype(np.float32) if labels is not None and labels.dtype.kind == "f" else labels
+    if values.dtype.kind not in "iu":
+        if levels is not None:
+            raise ConfigError(Problem("levels is for integers, and these values are not: remove it", "data.levels"))
+        return infer_spec(values, labels, transform="as stored")
+    if levels is None and values.dtype != np.uint8:
+        raise ConfigError(
+            Problem(f"{path} holds integers ({values.dtype}): say how many levels they have", "data.levels")
+        )
+    low, high = int(values.min()), int(values.max())
+    count = levels or 256
+    if low < 0 or high >= count:
+        raise DataError(f"{path}: holds integers from {low} to {high}, and {count} levels are 0 .. {count - 1}")
+    if levels is None and high <= 1:
+        message = (
+            f"{path}: its bytes are all 0 or 1, and taken for 2 of 256 levels; set data.levels=2 if they are binary"
+        )
+        warnings.warn(message, VariataWarning, stacklevel=2)
+    described = infer_spec(np.zeros((len(values), 1), np.uint8), labels, transform="as stored")
+    support = "binary" if count == 2 else "levels"
+    return dataclasses.replace(described, shape=tuple(values.shape[1:]), support=support, levels=count)
+
+
+def _common(sources: dict[str, DataSpec], path: Path) -> DataSpec:
+    """What all parts together are: the training part, with every class that occurs."""
+    source = sources["train"]
+    for name, other in sources.items():
+        if other.support != source.support:
+            raise DataError(f"{path}: its {name} part is {other.describe()}, its training part {source.describe()}")
+    classes = [other.classes for other in sources.values() if other.classes is not None]
+    return dataclasses.replace(source, classes=max(classes, default=None))
+
+
+def _arrangement(
+    shape: tuple[int, ...], channels: Literal["first", "last"] | None, path: Path
+) -> tuple[tuple[int, ...], Arrange]:
+    """Shape of one example as models see it, and how the stored array is brought to it."""
+    if len(shape) == 3:
+        return (1, *shape[1:]), lambda x: x[:, None]
+    if len(shape) != 4:
+        return tuple(shape[1:]), lambda x: x
+    if channels is None:
+        few = [axis for axis in (1, 3) if shape[axis] <= 4]
+        if len(few) != 1:
+            message = f"{path}: {list(shape)} does not say which axis holds the channels: set it"
+            raise ConfigError(Problem(message, "data.channels"))
+        channels = "first" if few == [1] else "last"
+    if channels == "first":
+        return tuple(shape[1:]), lambda x: x
+    return (shape[3], shape[1], shape[2]), lambda x: np.moveaxis(x, 3, 1)

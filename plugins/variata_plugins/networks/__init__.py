@@ -1,0 +1,18 @@
+"""Deterministic maps of arrays: what encoders and decoders are made of.
+
+A fully connected network (`mlp.py`), a convolutional one and its transpose (`conv.py`). How a condition enters them
+is in `conditioning.py`, what stands between their layers in `activations.py`.
+"""
+
+from variata import Component, hookimpl
+
+
+@hookimpl
+def variata_components() -> list[Component]:
+    """The networks."""
+    here = "variata_plugins.networks"
+    return [
+        Component("network", "mlp", f"{here}.mlp:MLP", "Fully connected layers"),
+        Component("network", "conv", f"{here}.conv:Conv", "Strided convolutions of images, residual where asked"),
+        Component("network", "conv_transpose", f"{here}.conv:ConvTranspose", "Its transpose: from anything to images"),
+    ]
