@@ -13,7 +13,7 @@ import torch
 from pydantic import NonNegativeInt, PositiveInt
 
 from . import __version__
-from .build import Assembly, assemble, finish, prepare
+from .assembly import Assembly, assemble, finish, prepare
 from .checkpoint import write_json
 from .config import Spec, check_options, load_spec
 from .data import SplitName

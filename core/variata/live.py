@@ -55,7 +55,6 @@ def _arrays(value: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
     items = [value[i] for i in range(len(value))]
     if not items:
         raise DataError("the data set is empty")
-    if not isinstance(items[0], tuple | list):
-        return torch.stack([torch.as_tensor(item) for item in items]), None
-    x = torch.stack([torch.as_tensor(item[0]) for item in items])
-    return x, torch.stack([torch.as_tensor(item[1]) for item in items])
+    rows = [item if isinstance(item, tuple | list) else (item,) for item in items]
+    x, *y = (torch.stack([torch.as_tensor(value) for value in column]) for column in zip(*rows, strict=True))
+    return x, y[0] if y else None

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from . import __version__
-from .build import assemble, build_data
+from .assembly import assemble, build_data
 from .checkpoint import load_weights, save_weights, write_json, write_text
 from .config import Spec, load_spec
 from .data import Data, DataSpec

@@ -49,7 +49,7 @@ def signature_of(part_class: Any) -> Signature:
     Raises:
         PluginError: the constructor takes `*args` or `**kwargs`, or has an option without a type.
     """
-    constructor = part_class.__init__
+    constructor, title = part_class.__init__, part_class.__qualname__
     given: list[str] = []
     options: dict[str, Option] = {}
     shared: dict[str, Any] = {}
@@ -58,19 +58,18 @@ def signature_of(part_class: Any) -> Signature:
     try:
         hints = typing.get_type_hints(constructor, include_extras=True)
     except NameError as error:
-        raise PluginError(
-            f"{part_class.__qualname__}: the annotations of its constructor cannot be read ({error})"
-        ) from error
+        raise PluginError(f"{title}: the annotations of its constructor cannot be read ({error})") from error
+    of_fields = dataclasses.is_dataclass(part_class)
     parameters = list(inspect.signature(constructor).parameters.values())[1:]
     for parameter in parameters:
         name = parameter.name
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            raise PluginError(f"{part_class.__qualname__}: the constructor takes *{name}; name every option instead")
-        if parameter.kind != parameter.KEYWORD_ONLY and not dataclasses.is_dataclass(part_class):
+            raise PluginError(f"{title}: the constructor takes *{name}; name every option instead")
+        if parameter.kind != parameter.KEYWORD_ONLY and not of_fields:
             given.append(name)
             continue
         if name not in hints:
-            raise PluginError(f"{part_class.__qualname__}: option {name} has no type annotation")
+            raise PluginError(f"{title}: option {name} has no type annotation")
         if get_origin(hints[name]) is Shared:
             shared[name] = get_args(hints[name])[0]
         else:

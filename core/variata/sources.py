@@ -64,7 +64,11 @@ def read(config: str | Path | Mapping[str, Any], overrides: Any = (), live: Mapp
 
 def merge(base: Node, over: Node, path: str, dropped: list[str]) -> Node:
     """`over` on `base`: mappings merge, everything else replaces. Where `use` changes, the old options are dropped."""
-    if isinstance(over.value, str) and base.get("use") is not None:
+    named = base.get("use")
+    if isinstance(over.value, str) and named is not None:
+        if over.value != named.value:  # another component, or a value in the place of one
+            dropped += [f"{path}.{key}".lstrip(".") for key in base.value if key != "use"]
+            return over
         over = Node({"use": over}, over.place, over.origin, over.key)
     if isinstance(over.value, dict) and isinstance(base.value, str):
         base = Node({"use": base}, base.place, base.origin, base.key)

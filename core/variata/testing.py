@@ -1,0 +1,153 @@
+"""The contract that every preset of every plugin keeps. Plugin authors import the same checks as the built-in plugins'
+tests do; each raises `AssertionError` with what is wrong."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .assembly import Assembly, assemble, prepare
+from .checkpoint import load_weights, own_state, save_weights
+from .config import load_spec
+from .data import Batch, DataSpec
+from .interfaces import Autoencoder, LatentVariable, Sampler
+from .objective import Now
+from .training import Loop
+
+
+def check_preset(name: str, overrides: Any = (), steps: int = 30, seeds: tuple[int, ...] = (0, 1, 2)) -> None:
+    """Builds a preset, trains it for some steps for each seed, and checks everything below."""
+    spec = load_spec(name, overrides)
+    again = load_spec(name, overrides)
+    assert spec == again, f"{name}: reading it twice gives two specifications"
+    for seed in seeds:
+        before, after = check_training(_prepared(name, overrides, seed), steps)
+        assert after < before, f"{name}, seed {seed}: the loss did not fall in {steps} steps ({before:g} -> {after:g})"
+    assembly = _prepared(name, overrides, seeds[0])
+    check_round_trip(assembly)
+    check_sampling(assembly.model)
+    check_terms(assembly.model, first_batch(assembly))
+    check_saving(assembly)
+
+
+def first_batch(assembly: Assembly, size: int = 64) -> Batch:
+    """The first training examples."""
+    assert assembly.data is not None
+    split = assembly.data.split("train")
+    return split.batch(torch.arange(min(size, len(split))))
+
+
+def check_training(assembly: Assembly, steps: int) -> tuple[float, float]:
+    """Trains on one batch; every parameter must get a gradient or move in some phase.
+
+    Returns:
+        The sum of the phases' losses on that batch before and after, with the same noise.
+    """
+    model, loss = assembly.model, assembly.loss
+    batch = first_batch(assembly)
+    assert assembly.data is not None
+    train = assembly.data.split("train")
+    loop = Loop(model, loss, assembly.training, train, train, seed=0)
+    before = objective_value(loop, batch)
+    start = {name: value.clone() for name, value in model.named_parameters()}
+    start |= {f"loss.{name}": value.clone() for name, value in loss.named_parameters()}
+    for _ in range(steps):
+        loop.step(batch)
+    now = dict(model.named_parameters()) | {f"loss.{name}": value for name, value in loss.named_parameters()}
+    still = [name for name, value in start.items() if now[name].requires_grad and torch.equal(value, now[name])]
+    assert not still, f"{type(model).__name__}: no phase moves {', '.join(still)}"
+    return before, objective_value(loop, batch)
+
+
+@torch.no_grad()
+def objective_value(loop: Loop, batch: Batch) -> float:
+    """The sum of all phases' objectives at the end of every schedule, with noise of a fixed seed."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        now = Now.at_end()
+        return sum(float(phase.loss(loop.model, batch, now).total()) for phase in loop.phases)
+
+
+def check_round_trip(assembly: Assembly) -> None:
+    """What is saved reads back to an equal specification, which is saved alike."""
+    text = assembly.spec.dump()
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "spec.yaml"
+        file.write_text(text, encoding="utf-8")
+        again = load_spec(file)
+    assert again.dump() == text, "a saved specification reads back to another one"
+
+
+def check_support(x: torch.Tensor, spec: DataSpec) -> None:
+    """Every value is one that the data may have."""
+    assert x.isfinite().all(), "values that are not finite"
+    if spec.support == "binary":
+        assert ((x == 0) | (x == 1)).all(), "values that are neither 0 nor 1"
+    if spec.support == "levels":
+        assert spec.levels is not None
+        steps = (x - spec.low) / (spec.high - spec.low) * (spec.levels - 1)
+        assert (steps - steps.round()).abs().max() < 1e-3, "values between the levels"
+    if spec.support in ("levels", "interval"):
+        assert x.min() >= spec.low - 1e-6, "values below the least one"
+        assert x.max() <= spec.high + 1e-6, "values above the greatest one"
+
+
+@torch.no_grad()
+def check_sampling(model: Any, n: int = 5) -> None:
+    """Samples have the shape and, unless the model is a density on levels, the support of the data; a seed repeats."""
+    if not isinstance(model, Sampler):
+        return
+    drawn = []
+    for seed in (0, 0, 1):
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            drawn.append(model.sample(n))
+    assert drawn[0].shape == (n, *model.spec.shape), f"samples of shape {list(drawn[0].shape)}"
+    assert torch.equal(drawn[0], drawn[1]), "two draws with one seed differ"
+    assert not torch.equal(drawn[0], drawn[2]), "two draws with two seeds are equal"
+    if model.spec.measure == "counting":
+        check_support(drawn[0], model.spec)
+
+
+@torch.no_grad()
+def check_terms(model: Any, batch: Batch) -> None:
+    """Shapes with and without a samples axis; a batch's examples do not depend on one another."""
+    if isinstance(model, Autoencoder):
+        assert model.reconstruct(batch.x, batch.y).shape == batch.x.shape, "a reconstruction of another shape"
+    if not isinstance(model, LatentVariable):
+        return
+    model.eval()
+    size = len(batch)
+    for samples, shape in ((None, (size,)), (1, (1, size)), (3, (3, size))):
+        terms = model.terms(batch.x, batch.y, samples)
+        assert terms.log_likelihood.shape == shape, f"log p(x | z) of shape {list(terms.log_likelihood.shape)}"
+        assert terms.log_weights().shape == shape, "log weights of another shape"
+        assert terms.elbo.shape == (size,), "an ELBO of another shape"
+        assert (terms.elbo - (terms.reconstruction - terms.kl)).abs().max() < 1e-5, "elbo is not reconstruction - kl"
+    y = None if batch.y is None else batch.y[:1]
+    alone, among = model.encode(batch.x[:1], y), model.encode(batch.x, batch.y)[:1]
+    assert torch.allclose(alone, among, atol=1e-5), "an example's code depends on the other examples of its batch"
+    model.train()
+
+
+def check_saving(assembly: Assembly) -> None:
+    """Saved and loaded, a model built anew has equal numbers."""
+    spec = assembly.spec
+    with tempfile.TemporaryDirectory() as folder:
+        save_weights(assembly.model, Path(folder) / "model.safetensors")
+        again = assemble(spec, assembly.model.spec).model
+        load_weights(again, Path(folder) / "model.safetensors")
+    for (name, value), other in zip(own_state(assembly.model).items(), own_state(again).values(), strict=True):
+        assert torch.equal(value, other), f"{name} is not what was saved"
+
+
+def _prepared(name: str, overrides: Any, seed: int) -> Assembly:
+    spec = load_spec(name, overrides)
+    spec.root.options["seed"] = seed
+    assembly = assemble(spec)
+    prepare(assembly.model, assembly.data)
+    prepare(assembly.loss, assembly.data)
+    return assembly
