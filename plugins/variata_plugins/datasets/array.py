@@ -125,17 +125,18 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     """Every array of a file by its name."""
     try:
         large = path.stat().st_size > IN_MEMORY
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as file:
-                return {name: file[name] for name in file.files}
-        if path.suffix == ".npy":
-            return {"x": np.load(path, mmap_mode="c" if large else None, allow_pickle=False)}
+        if path.suffix == ".npy" and large:
+            return {"x": np.load(path, mmap_mode="c", allow_pickle=False)}
+        if path.suffix in (".npy", ".npz"):
+            with path.open("rb") as file:
+                loaded = np.load(file, allow_pickle=False)
+                return {"x": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
         if path.suffix == ".safetensors":
             return _mapped_safetensors(path) if large else _safetensors(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        if "pickle" in str(error):
+    except (ValueError, EOFError, KeyError, struct.error, zipfile.BadZipFile) as error:
+        if str(error).startswith("Object arrays"):
             message = "holds Python objects (a pickle), which may run code and are never read; save plain arrays"
             raise DataError(f"{path}: {message}") from error
         raise DataError(f"{path}: is no whole {path.suffix[1:]} file ({error})") from error
@@ -223,9 +224,7 @@ def _source(values: np.ndarray, labels: np.ndarray | None, levels: int | None, p
     if low < 0 or high >= count:
         raise DataError(f"{path}: holds integers from {low} to {high}, and {count} levels are 0 .. {count - 1}")
     if levels is None and high <= 1:
-        message = (
-            f"{path}: its bytes are all 0 or 1, and taken for 2 of 256 levels; set data.levels=2 if they are binary"
-        )
+        message = f"{path}: its bytes are all 0 or 1, taken for 2 of 256 levels; set data.levels=2 if they are binary"
         warnings.warn(message, VariataWarning, stacklevel=2)
     described = infer_spec(np.zeros((len(values), 1), np.uint8), labels, transform="as stored")
     support = "binary" if count == 2 else "levels"

@@ -35,7 +35,7 @@ def read_idx(path: Path, md5: str | None = None) -> np.ndarray:
     shape = struct.unpack(f">{axes}I", content[4:header]) if len(content) >= header else (0,)
     expected = header + int(np.prod(shape, dtype=np.int64))
     if len(content) != expected or axes == 0:
-        raise DataError(f"{path}: is damaged: {len(content)} bytes, its header says {expected}; get it again")
+        raise DataError(f"{path}: is damaged: it has {len(content)} bytes, its header says {expected}; get it again")
     if md5 is not None and (found := hashlib.md5(content, usedforsecurity=False).hexdigest()) != md5:
         remedy = "get it again, or set data.verify=false if it is another data set in the same format"
         raise DataError(f"{path}: has the checksum {found}, not {md5}: {remedy}")

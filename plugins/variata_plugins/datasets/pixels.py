@@ -121,7 +121,7 @@ class Pixels:
             assert levels is not None
             x = x / (levels - 1)
         if self.binarize in ("dynamic", "static"):
-            return (noise(x) < x).to(x.dtype)
+            return noise(x).lt_(x)
         if self.binarize == "threshold":
             return (x >= 0.5).to(x.dtype)
         return x if (self.low, self.high) == (0.0, 1.0) else self.low + (self.high - self.low) * x

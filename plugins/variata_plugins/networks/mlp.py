@@ -41,7 +41,7 @@ class MLP(Network):
         widths = [math.prod(input) + added_features(condition, conditioning), *hidden]
         self.layers = nn.ModuleList(nn.Linear(*pair) for pair in pairwise(widths))
         modulated = condition if conditioning == "film" else None
-        self.films = nn.ModuleList(FiLM(width, modulated) for width in widths[1:])
+        self.films = nn.ModuleList(FiLM(width, modulated) for width in widths[1:]) if modulated else None
         self.last = nn.Linear(widths[-1], math.prod(output))
         self.activation = activation_of(activation)
 
@@ -49,6 +49,7 @@ class MLP(Network):
         h = x.flatten(1)
         if self.concatenates and y is not None:
             h = torch.cat([h, y.flatten(1)], dim=1)
-        for layer, film in zip(self.layers, self.films, strict=True):
-            h = self.activation(film(layer(h), y))
+        for i, layer in enumerate(self.layers):
+            h = layer(h) if self.films is None else self.films[i](layer(h), y)
+            h = self.activation(h)
         return self.last(h).unflatten(1, self.output)
