@@ -23,7 +23,7 @@ from .errors import (
 if TYPE_CHECKING:
     from .api import Assembly, build, evaluate, load, prepare, train, train_assembly
     from .conditions import LabelFrequencies
-    from .data import Batch, Data, DataSpec, Shape, Split, check_finite, infer_spec, split_rows
+    from .data import Batch, Data, DataSpec, Seed, Shape, Split, check_finite, infer_spec, split_rows
     from .distributions import DiagonalNormal, Layer, StandardNormal, register_rsample_and_kl, rsample_and_kl
     from .interfaces import (
         Autoencoder,
@@ -58,7 +58,7 @@ __version__ = "0.1.0.dev0"
 _LAZY = {
     "api": "Assembly build evaluate load prepare train train_assembly",
     "conditions": "LabelFrequencies",
-    "data": "Batch Data DataSpec Shape Split check_finite infer_spec split_rows",
+    "data": "Batch Data DataSpec Seed Shape Split check_finite infer_spec split_rows",
     "distributions": "DiagonalNormal Layer StandardNormal register_rsample_and_kl rsample_and_kl",
     "interfaces": "Autoencoder Chain Classifier Decoder Density Encoder Energy Factory Finishes LatentVariable Loss "
     "Marginals Model Network OnePhaseLoss Prepares Prior Sampler Shared make",
@@ -130,6 +130,7 @@ __all__ = [
     "Sampler",
     "Schedule",
     "Scheduled",
+    "Seed",
     "Shape",
     "Shared",
     "Split",

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import PositiveInt
 
 from . import __version__
 from .assembly import Assembly, assemble, finish, prepare
 from .checkpoint import write_json
 from .config import Spec, check_options, load_spec
-from .data import SplitName
-from .errors import NonFinite
+from .data import Seed, SplitName
+from .errors import NonFinite, RunError, VariataWarning
 from .evaluation import Metric, evaluate_model
 from .plugins import registry
 from .progress import Reporter
@@ -78,8 +79,8 @@ def train_assembly(assembly: Assembly, *, run: str | Path | None = None, quiet: 
         loss.to(device)
         prepare(model, data)
         prepare(loss, data)
-        write_description(folder, spec)
         loop = Loop(model, loss, training, *splits, spec["seed"])
+        write_description(folder, spec)
         plugins.notify("variata_run_started", context)
         listening = plugins.listeners("variata_step_ended")
         with (folder / METRICS).open("w") as file, Reporter(spec.name, loop.clock.total_steps, quiet) as reporter:
@@ -102,8 +103,8 @@ def train_assembly(assembly: Assembly, *, run: str | Path | None = None, quiet: 
                     finish(model, data)
                 else:
                     status = "interrupted"
-            except NonFinite as error:
-                status, failure = "not finite", error
+            except Exception as error:  # whatever happened, the weights are kept
+                status, failure = ("not finite" if isinstance(error, NonFinite) else "failed"), error
             context.status = status
             seconds = round(time.perf_counter() - started, 3)
             save_model(folder, model, {"status": status, "step": loop.clock.step, "seconds": seconds})
@@ -121,7 +122,7 @@ class EvaluationSettings:
 
     split: Literal["train", "validation", "test"] = "test"
     samples: PositiveInt = 500
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     batch_size: PositiveInt = 256
 
     @staticmethod
@@ -140,7 +141,7 @@ def evaluate(
     quiet: bool = True,
 ) -> dict[str, Metric]:
     """Every metric that the model's capabilities allow, by name, each `{"value": ..., "standard_error": ...}` in nats;
-    they and the settings are written to evaluation.json in the run.
+    they and the settings are written to evaluation.json in the run, where it can be written.
 
     Args:
         run: a run, or its folder.
@@ -151,7 +152,8 @@ def evaluate(
         DataError: the split is empty, or the data cannot be read.
     """
     run = run if isinstance(run, Run) else load(run)
-    check_options(EvaluationSettings, {"split": split, "samples": samples, "seed": seed, "batch_size": batch_size})
+    given = {"split": split, "samples": samples, "seed": seed, "batch_size": batch_size}
+    settings = check_options(EvaluationSettings, given)
     examples = run.data.split(split)
     with Reporter(f"evaluate {split}", len(examples), quiet) as reporter:
         done = 0
@@ -161,12 +163,14 @@ def evaluate(
             done += count
             reporter.advance(done)
 
-        metrics = evaluate_model(
-            run.model, examples, samples=samples, seed=seed, batch_size=batch_size, progress=progress
-        )
-    settings = {"split": split, "samples": samples, "seed": seed, "batch_size": batch_size, "examples": len(examples)}
+        options = {name: value for name, value in settings.items() if name != "split"}
+        metrics = evaluate_model(run.model, examples, **options, progress=progress)
+    settings["examples"] = len(examples)
     versions = {"variata": __version__, "torch": torch.__version__}
-    write_json(run.path / "evaluation.json", {"settings": settings, "versions": versions, "metrics": metrics})
+    try:
+        write_json(run.path / "evaluation.json", {"settings": settings, "versions": versions, "metrics": metrics})
+    except RunError as error:
+        warnings.warn(f"{error}; the metrics are not kept there", VariataWarning, stacklevel=2)
     return metrics
 
 

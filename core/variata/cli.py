@@ -10,13 +10,14 @@ import sys
 import warnings
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from . import __version__
 from .declarations import Command
-from .errors import UserError, VariataWarning
+from .errors import PluginError, Problem, UserError, VariataWarning, reason_of
 from .plugins import Plugin, load_file, registry
 
 app = typer.Typer(
@@ -79,7 +80,7 @@ def evaluate(
         [
             name,
             f"{m['value']:.4f}",
-            f"{m['standard_error']:.4f}",
+            "" if m["standard_error"] is None else f"{m['standard_error']:.4f}",
             signs.get(m.get("kind", ""), ""),
             m.get("measure", ""),
         ]
@@ -95,9 +96,11 @@ def check(config: ConfigArgument, overrides: Overrides = None, plugin: PluginFil
     from . import api
 
     assembly = api.build(config, overrides or ())
-    model = assembly.model
+    assert assembly.data is not None
+    model, examples = assembly.model, len(assembly.data.split("train"))
     parameters = sum(p.numel() for p in model.parameters())
-    print(f"{config}: fine ({type(model).__name__}, {parameters:,} parameters, x {list(model.spec.shape)})")
+    what = f"{type(model).__name__}, {parameters:,} parameters, x {list(model.spec.shape)}, {examples:,} to train on"
+    print(f"{config}: fine ({what})")
 
 
 @app.command()
@@ -137,9 +140,10 @@ def list_components(
     }
     if kind is not None and kind not in known:
         raise ConfigError(f"there is no kind {kind!r}{suggest(kind, known)}")
+    order = {name: position for position, name in enumerate(known)}
     rows = [
         [e.component.kind, e.component.name, e.component.description, e.plugin.id]
-        for e in sorted(plugins.entries(), key=lambda e: (list(known).index(e.component.kind), e.component.name))
+        for e in sorted(plugins.entries(), key=lambda e: (order.get(e.component.kind, len(order)), e.component.name))
     ]
     presets = sorted((name, offer[0]) for name, found in plugins.presets().items() for offer in found)
     rows += [["preset", name, _first_comment(origin, name), origin.id] for name, origin in presets]
@@ -185,7 +189,7 @@ def _describe(plugin: Plugin) -> dict[str, Any]:
 
 
 def _first_comment(plugin: Plugin, name: str) -> str:
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, UnicodeError):
         for line in plugin.presets[name].read_text(encoding="utf-8").splitlines():
             if line.startswith("#"):
                 return line.lstrip("# ")
@@ -229,7 +233,10 @@ def _stand_in(command: Command) -> Callable[..., None]:
     """Imports the command's function when it is called, and hands it the words that follow."""
 
     def run(context: typer.Context) -> None:
-        function = command.load()
+        try:
+            function = command.load()
+        except Exception as error:
+            raise PluginError(f"command {command.name} cannot be imported: {reason_of(error)}") from error
         inner = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
         inner.command(context_settings={"help_option_names": ["-h", "--help"]})(function)
         inner(args=context.args, prog_name=context.command_path, standalone_mode=False)
@@ -256,14 +263,15 @@ def _options(
 def main() -> None:
     """The console script: exit status 2 for a user's mistake, 130 for Ctrl-C."""
     warnings.showwarning = _warn
+    nowhere = Path(os.devnull)  # in place of a stream that was closed (`>&-`)
+    sys.stdout, sys.stderr = sys.stdout or nowhere.open("w"), sys.stderr or nowhere.open("w")
     try:
         _add_plugin_commands()
         status = app(standalone_mode=False)
+        if status == 130:  # what typer makes of Ctrl-C
+            raise KeyboardInterrupt
+        sys.stdout.flush()
         sys.exit(status if isinstance(status, int) else 0)
-    except UserError as error:
-        for problem in error.problems:
-            print(f"error: {problem}", file=sys.stderr)
-        sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
@@ -271,9 +279,23 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except Exception as error:
-        if not hasattr(error, "exit_code"):
-            raise
-        show_usage = getattr(error, "show", None)
-        if show_usage is not None:
+        if hasattr(error, "exit_code"):  # typer's own, of a command line that it cannot read
+            show_usage = getattr(error, "show", lambda: None)
             show_usage()
-        sys.exit(2 if show_usage is not None else getattr(error, "exit_code", 1))
+            sys.exit(getattr(error, "exit_code", 1))
+        if not (problems := _problems(error)):
+            raise
+        for problem in problems:
+            print(f"error: {problem}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _problems(error: Exception) -> list[Problem]:
+    """What the user can do something about; nothing where the mistake is in a program."""
+    if isinstance(error, UserError):
+        return error.problems
+    if isinstance(error, OSError):
+        return [Problem(str(error))]
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "allocate" in str(error)):
+        return [Problem("out of memory; make batch_size, samples or the model smaller")]
+    return []

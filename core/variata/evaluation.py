@@ -97,7 +97,7 @@ _KINDS = {"elbo": "lower_bound", "nll": "upper_bound", "log_likelihood": "exact"
 def _summary(columns: dict[str, Tensor], spec: DataSpec, samples: int) -> dict[str, Metric]:
     metrics: dict[str, Metric] = {}
     for name, values in columns.items():
-        error = float(values.std() / math.sqrt(len(values))) if len(values) > 1 else math.nan
+        error = float(values.std() / math.sqrt(len(values))) if len(values) > 1 else None
         metrics[name] = {"value": float(values.mean()), "standard_error": error, "examples": len(values)}
         if name in _KINDS:
             metrics[name]["kind"] = _KINDS[name]

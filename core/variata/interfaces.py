@@ -177,7 +177,12 @@ class OnePhaseLoss(Loss):
 
 
 class Model(nn.Module, ABC):
-    """A model of x. Given: `data: DataSpec`; `spec` is that description. Nothing else is promised here."""
+    """A model of x. Given: `data: DataSpec`; `spec` is that description. Nothing else is promised here.
+
+    `conditional` says whether it is a model of x given y.
+    """
+
+    conditional: bool = False
 
     def __init__(self, data: DataSpec) -> None:
         super().__init__()
