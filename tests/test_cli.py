@@ -252,25 +252,29 @@ def test_evaluate_prints_one_json_object_and_nothing_else(command, run):
     assert (status, err) == (0, "")
     (line,) = out.splitlines()
     metrics = json.loads(line)
-    assert list(metrics) == ["elbo", "reconstruction", "kl", "nll"]
+    assert list(metrics)[:4] == ["elbo", "reconstruction", "kl", "nll"]
+    assert all({"value", "standard_error"} <= set(metric) for metric in metrics.values())
     value = {name: metric["value"] for name, metric in metrics.items()}
     assert value["elbo"] == pytest.approx(value["reconstruction"] - value["kl"], abs=1e-5)
     assert value["elbo"] < 0
     assert value["reconstruction"] < 0
     assert value["nll"] > 0
     assert value["kl"] >= 0
-    assert all(metric["standard_error"] > 0 for metric in metrics.values())
+    assert all(metrics[name]["standard_error"] > 0 for name in ("elbo", "reconstruction", "kl", "nll"))
 
 
 def test_evaluate_prints_a_table_otherwise(command, run):
     status, out, err = command("evaluate", run, "samples=3", "seed=1", "--split", "validation")
     assert (status, err) == (0, "")
     title, *rows = [line.split("\t") for line in out.splitlines()]
-    assert title == ["metric", "nats", "standard error", "the truth is", "measure"]
-    assert [row[0] for row in rows] == ["elbo", "reconstruction", "kl", "nll"]
-    assert [row[3] for row in rows] == [">=", "", "", "<="]
+    assert title == ["metric", "value", "standard error", "Monte-Carlo error", "the truth is", "measure"]
+    rows, notes = [row for row in rows if len(row) > 1], [row for row in rows if len(row) == 1]
     metrics = json.loads((run / "evaluation.json").read_text())["metrics"]
-    assert [row[1] for row in rows] == [f"{metric['value']:.4f}" for metric in metrics.values()]
+    assert [row[0] for row in rows] == list(metrics)
+    assert [row[0] for row in rows[:4]] == ["elbo", "reconstruction", "kl", "nll"]
+    assert [row[4] for row in rows[:4]] == [">=", "", "", "<="]
+    assert [row[1] for row in rows[:4]] == [f"{metrics[row[0]]['value']:.4f}" for row in rows[:4]]
+    assert [note[0].partition(":")[0] for note in notes] == [name for name in metrics if "note" in metrics[name]]
 
 
 def test_the_same_seed_evaluates_to_the_same_line(command, run):

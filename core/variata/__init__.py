@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .conditions import LabelFrequencies
     from .data import Batch, Data, DataSpec, Seed, Shape, Split, check_finite, infer_spec, split_rows
     from .distributions import DiagonalNormal, Layer, StandardNormal, register_rsample_and_kl, rsample_and_kl
+    from .estimates import Estimate, EvaluationSettings, estimate
     from .interfaces import (
         Autoencoder,
         Chain,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
         LatentVariable,
         Loss,
         Marginals,
+        Metric,
         Model,
         Network,
         OnePhaseLoss,
@@ -60,8 +62,9 @@ _LAZY = {
     "conditions": "LabelFrequencies",
     "data": "Batch Data DataSpec Seed Shape Split check_finite infer_spec split_rows",
     "distributions": "DiagonalNormal Layer StandardNormal register_rsample_and_kl rsample_and_kl",
+    "estimates": "Estimate EvaluationSettings estimate",
     "interfaces": "Autoencoder Chain Classifier Decoder Density Encoder Energy Factory Finishes LatentVariable Loss "
-    "Marginals Model Network OnePhaseLoss Prepares Prior Sampler Shared make",
+    "Marginals Metric Model Network OnePhaseLoss Prepares Prior Sampler Shared make",
     "objective": "Clock Now Objective Optimizer Phase Schedule Scheduled Term",
     "plugins": "plugin registry",
     "runs": "Run RunContext",
@@ -102,6 +105,8 @@ __all__ = [
     "DiagonalNormal",
     "Encoder",
     "Energy",
+    "Estimate",
+    "EvaluationSettings",
     "Factory",
     "Finishes",
     "Kind",
@@ -110,6 +115,7 @@ __all__ = [
     "Layer",
     "Loss",
     "Marginals",
+    "Metric",
     "Model",
     "Network",
     "NonFinite",
@@ -144,6 +150,7 @@ __all__ = [
     "build",
     "check_finite",
     "default",
+    "estimate",
     "evaluate",
     "hookimpl",
     "infer_spec",

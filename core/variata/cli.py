@@ -70,23 +70,16 @@ def evaluate(
     _load_files(plugin)
     from . import api
 
-    options = api.EvaluationSettings.from_overrides([f"split={split}", *(settings or [])])
-    metrics = api.evaluate(run, **options, quiet=as_json)
+    options = api.evaluation_options([f"split={split}", *(settings or [])])
+    estimates = api.evaluate(run, **options, quiet=as_json)
     if as_json:
-        print(json.dumps(metrics))
+        print(json.dumps(estimates))
         return
-    signs = {"lower_bound": ">=", "upper_bound": "<=", "exact": "=", "biased": "~"}
-    rows = [
-        [
-            name,
-            f"{m['value']:.4f}",
-            "" if m["standard_error"] is None else f"{m['standard_error']:.4f}",
-            signs.get(m.get("kind", ""), ""),
-            m.get("measure", ""),
-        ]
-        for name, m in metrics.items()
-    ]
-    _table(["metric", "nats", "standard error", "the truth is", "measure"], rows)
+    columns = ["metric", "value", "standard error", "Monte-Carlo error", "the truth is", "measure"]
+    _table(columns, [_estimate_row(name, found) for name, found in estimates.items()])
+    for name, found in estimates.items():
+        if "note" in found:
+            print(f"{name}: {found['note']}")
 
 
 @app.command()
@@ -172,6 +165,20 @@ def schema() -> None:
     from .schema import json_schema
 
     print(json.dumps(json_schema(), indent=2))
+
+
+_SIGNS = {"lower_bound": ">=", "upper_bound": "<=", "exact": "=", "biased": "~"}
+
+
+def _estimate_row(name: str, found: dict[str, Any]) -> list[str]:
+    def number(key: str) -> str:
+        value = found.get(key)
+        if isinstance(value, list):
+            return f"{len(value)} numbers, in evaluation.json" if key == "value" else ""
+        return "" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
+
+    numbers = [number(key) for key in ("value", "standard_error", "monte_carlo_error")]
+    return [name, *numbers, _SIGNS.get(found.get("kind", ""), ""), found.get("measure", "")]
 
 
 def _describe(plugin: Plugin) -> dict[str, Any]:

@@ -24,9 +24,10 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from .data import Batch, DataSpec, Shape
+from .data import Batch, Data, DataSpec, Shape
 from .declarations import Default
 from .errors import ConfigError, Problem
+from .estimates import Estimate, EvaluationSettings
 from .objective import Now, Objective, Phase
 from .terms import Terms
 
@@ -315,3 +316,19 @@ class Finishes(ABC):
     @abstractmethod
     def finish(self, model: Any, stream: Iterable[Batch]) -> None:
         """As `Prepares.prepare`, with the trained model."""
+
+
+class Metric(ABC):
+    """A figure beyond those that follow from a model's likelihood: `variata evaluate RUN metrics=[NAME, ...]`.
+
+    `requires` is the capability that it needs of the model.
+    """
+
+    requires: ClassVar[type] = Model
+
+    @abstractmethod
+    def measure(self, model: Any, data: Data, settings: EvaluationSettings) -> dict[str, Estimate]:
+        """Estimates by name, a name that says what was measured and with what ("fid[lenet]").
+
+        The model is in evaluation mode, torch's generator is seeded with `settings.seed` and restored afterwards.
+        """
