@@ -5,6 +5,8 @@ backward of its own (`eager`), and fused (`triton`), which is imported when it i
 """
 
 from .backend import KernelUnavailable
+from .log_density_matrix import log_density_matrix
+from .log_matmul_exp import log_matmul_exp
 from .philox import noise
 from .reparam_kl import GaussianDraw, reparam_kl
 from .reparam_kl.reference import gaussian_kl
@@ -13,6 +15,8 @@ __all__ = [
     "GaussianDraw",
     "KernelUnavailable",
     "gaussian_kl",
+    "log_density_matrix",
+    "log_matmul_exp",
     "noise",
     "reparam_kl",
 ]

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch._library.custom_ops import CustomOpDef
 
 GROUP = "variata_kernels"
-BUILT_IN = ("reparam_kl",)
+BUILT_IN = ("reparam_kl", "log_matmul_exp", "log_density_matrix")
 
 Arguments = tuple[Any, ...]
 
