@@ -16,6 +16,7 @@ from torch.distributions import Distribution, constraints, kl_divergence, regist
 from variata_kernels import GaussianDraw, gaussian_kl, reparam_kl
 
 from .errors import Unsupported
+from .noise import current_place
 
 LOG_2PI = math.log(2 * math.pi)
 MEAN_BOUND = 1e9
@@ -223,10 +224,14 @@ def rsample_and_kl(q: Distribution, p: Distribution, samples: int | None = None)
     Raises:
         Unsupported: q has no reparameterised sample.
     """
+    if not isinstance(q, Distribution):
+        raise Unsupported(f"an encoder returns a distribution, as DiagonalNormal is, and not a {type(q).__name__}")
     for q_type in type(q).__mro__:
         for p_type in type(p).__mro__:
             if draw := _draws.get((q_type, p_type)):
                 return draw(q, p, samples)
+    if place := current_place():
+        place.kept = False
     if not q.has_rsample:
         raise Unsupported(f"{type(q).__name__} has no reparameterised sample, so no gradient can pass through it")
     shape = () if samples is None else (samples,)
@@ -240,7 +245,7 @@ def rsample_and_kl(q: Distribution, p: Distribution, samples: int | None = None)
 
 @register_rsample_and_kl(DiagonalNormal, StandardNormal)
 def _standard(q: DiagonalNormal, p: StandardNormal, samples: int | None) -> Layer:
-    draw = reparam_kl(q._flat(), samples=samples)
+    draw = _draw(q, samples)
     return _GaussianLayer(draw, q, p, draw.kl)
 
 
@@ -249,10 +254,20 @@ def _diagonal(q: DiagonalNormal, p: DiagonalNormal, samples: int | None) -> Laye
     if torch.broadcast_shapes(q.mu.shape, p.mu.shape) == q.mu.shape and p.mu.dtype == q.mu.dtype:
         start = q.mu.ndim - q.event_dims
         prior = (p.mu.expand(q.mu.shape).flatten(start), p.logvar.expand(q.mu.shape).flatten(start))
-        draw = reparam_kl(q._flat(), samples=samples, prior=prior)
+        draw = _draw(q, samples, prior)
         return _GaussianLayer(draw, q, p, draw.kl)
     # One draw meets several priors.
-    return _GaussianLayer(reparam_kl(q._flat(), samples=samples), q, p, kl_divergence(q, p))
+    return _GaussianLayer(_draw(q, samples), q, p, kl_divergence(q, p))
+
+
+def _draw(q: DiagonalNormal, samples: int | None, prior: tuple[Tensor, Tensor] | None = None) -> GaussianDraw:
+    """One pass of the operator, at the current place where there is one."""
+    place = current_place()
+    if place is None or len(q.batch_shape) != 1:
+        if place is not None:
+            place.kept = False
+        return reparam_kl(q._flat(), samples=samples, prior=prior)
+    return reparam_kl(q._flat(), place.seed, samples, place.row, place.sample, place.next_layer(), prior=prior)
 
 
 class _GaussianLayer(Layer):
