@@ -227,7 +227,7 @@ def _backward_of_left(a: Tensor, b: Tensor, out: Tensor, grad: Tensor, by_a: Ten
         *by_a.stride()[1:],
         STEEP_RISE=STEEP[wide],
         ROWS=high,
-        COLUMNS=_block(columns, 32),
+        COLUMNS=32,
         INNER=deep,
         **_settings(a),
     )
