@@ -25,7 +25,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@echo "[2/3] installing torch (the longest step: up to some gigabytes where there is no CPU build at hand)"
 	@$(PIP_INSTALL) torch
 	@echo "[3/3] installing variata and what its tests need"
-	@$(PIP_INSTALL) --editable ".[test]"
+	@$(PIP_INSTALL) --editable ".[test,kernels]"
 	@touch $@
 
 demo: $(INSTALLED) ## train a VAE on small images of digits; its run and pictures are in demo/

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
@@ -9,11 +10,14 @@ from typing import Any
 import pytest
 import torch
 
+# Triton decides between its interpreter and the device when it is imported: one process runs in one mode.
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 needs_triton = pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed")
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+needs_interpreter = pytest.mark.skipif(not INTERPRETED, reason="TRITON_INTERPRET=0")
+needs_gpu = pytest.mark.skipif(INTERPRETED or not torch.cuda.is_available(), reason="no GPU, or TRITON_INTERPRET=1")
 BACKENDS = [
     pytest.param(("torch", "cpu"), id="torch"),
-    pytest.param(("triton", "cpu"), id="interpreter", marks=needs_triton),
+    pytest.param(("triton", "cpu"), id="interpreter", marks=[needs_triton, needs_interpreter]),
     pytest.param(("triton", "cuda"), id="gpu", marks=[pytest.mark.gpu, needs_gpu, needs_triton]),
 ]
 

@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from variata import DiagonalNormal, StandardNormal, rsample_and_kl
 from variata_kernels import log_density_matrix, log_matmul_exp, noise, reparam_kl
-from variata_kernels.backend import uses_triton
+from variata_kernels.backend import interpreted, uses_triton
 
 # torch's own, when it first compiles.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -143,7 +143,7 @@ def test_autocast_leaves_the_sums_in_float32(device):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.skipif(not torch.cuda.is_available() or interpreted(), reason="no GPU, or TRITON_INTERPRET=1")
 def test_a_replayed_graph_draws_afresh():
     params, offset = torch.randn(64, 32, device="cuda"), torch.zeros((), dtype=torch.int64, device="cuda")
     seed = torch.tensor(1, device="cuda")

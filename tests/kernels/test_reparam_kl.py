@@ -174,12 +174,12 @@ def test_blocks_do_not_matter(device, monkeypatch):
         pytest.skip("plain torch has no blocks")
     from variata_kernels.reparam_kl import triton
 
-    params = torch.randn(37, 90, device=device, requires_grad=True)
+    params = torch.randn(9, 80, device=device, requires_grad=True)
     seen = []
-    for high, wide in ((1, 16), (8, 16), (4, 64), (64, 128)):
+    for high, wide in ((2, 32), (8, 16), (4, 64), (16, 64)):
         monkeypatch.setattr(triton, "tile", lambda rows, columns, high=high, wide=wide: (high, wide))
-        monkeypatch.setattr(triton, "PROGRAMS", 4 * high)
-        draw = reparam_kl(params, 3, 6)
+        monkeypatch.setattr(triton, "PROGRAMS", 2 * high)
+        draw = reparam_kl(params, 3, 3)
         assert draw.log_weight is not None
         (grad,) = torch.autograd.grad((draw.z.square().sum(), draw.kl.sum(), draw.log_weight.sum()), params)
         seen.append((draw.z, draw.kl, draw.log_weight, grad))

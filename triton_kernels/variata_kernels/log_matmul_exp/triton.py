@@ -211,7 +211,7 @@ def forward(a: Tensor, b: Tensor) -> Tensor:
 def _backward_of_left(a: Tensor, b: Tensor, out: Tensor, grad: Tensor, by_a: Tensor) -> None:
     (batch, rows, inner), columns = a.shape, b.shape[-1]
     wide = torch.promote_types(a.dtype, torch.float32)
-    high, deep = _block(rows, 64), _block(inner, 64)
+    high, deep = _block(rows, 32), _block(inner, 64)
     backward_kernel[(batch * triton.cdiv(rows, high) * triton.cdiv(inner, deep),)](
         a,
         b,
@@ -227,7 +227,7 @@ def _backward_of_left(a: Tensor, b: Tensor, out: Tensor, grad: Tensor, by_a: Ten
         *by_a.stride()[1:],
         STEEP_RISE=STEEP[wide],
         ROWS=high,
-        COLUMNS=_block(columns, 32),
+        COLUMNS=32,
         INNER=deep,
         **_settings(a),
     )
