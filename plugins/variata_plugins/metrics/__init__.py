@@ -24,5 +24,6 @@ def variata_components() -> list[Component]:
         Component("extractor", "pixels", f"{_HERE}.pixels:Pixels", "The values themselves"),
         Component("metric", "fid", f"{_HERE}.fid:FID", "Frechet distance between features of samples and data"),
         Component("metric", "kid", f"{_HERE}.kid:KID", "Kernel distance between them, without bias"),
+        Component("metric", "parzen", f"{_HERE}.parzen:Parzen", "Gaussian-kernel log-likelihood under samples"),
         Component("metric", "prdc", f"{_HERE}.prdc:PRDC", "Precision, recall, density and coverage of samples"),
     ]
