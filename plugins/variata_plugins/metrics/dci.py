@@ -52,7 +52,7 @@ class DCI(Metric):
         start = round(0.7 * len(codes))
         importance, right = [], []
         for v in values.T:
-            forest = RandomForestClassifier(self.trees, max_features=None, random_state=seed)
+            forest = RandomForestClassifier(self.trees, max_features=1.0, random_state=seed)  # pyright: ignore[reportArgumentType]
             forest.fit(codes[:start].numpy(), v[:start].numpy())
             importance.append(torch.from_numpy(forest.feature_importances_))
             right.append((torch.from_numpy(forest.predict(codes[start:].numpy())) == v[start:]).double())
