@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
+from pathlib import Path
 
 import pytest
 import torch
 
 import variata
 from variata import registry
+from variata.api import evaluation_options
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +27,7 @@ OPTIONS = {
     **{name: {"votes": 20, "batch": 8} for name in ("factor_vae_score", "beta_vae_score")},
     "parzen": {"samples": 100},
 }
+GUIDE = (Path(__file__).parents[1] / "docs" / "evaluation.md").read_text(encoding="utf-8")
 METRICS = [e.component.name for e in registry().entries("metric") if e.plugin.name == "metrics"]
 
 
@@ -59,3 +64,13 @@ def test_a_model_without_a_likelihood_is_measured_by_what_is_asked_for(tmp_path)
     ]
     with pytest.raises(variata.Unsupported, match="no likelihood to evaluate"):
         variata.evaluate(run)
+
+
+def test_the_guide_names_every_metric_and_extractor_and_its_commands_are_understood():
+    for entry in registry().entries():
+        if entry.component.kind in ("metric", "extractor") and entry.plugin.distribution == "variata":
+            assert f"| `{entry.component.name}` |" in GUIDE, entry.component.name
+    commands = re.findall(r"^variata evaluate RUN(.*?)(?:  .*)?$", GUIDE, re.MULTILINE)
+    settings = [[word for word in shlex.split(text) if "=" in word] for text in commands]
+    built = [evaluation_options(words)["metrics"] for words in settings]
+    assert sum(map(len, built)) > len(METRICS)

@@ -238,6 +238,14 @@ def test_the_right_law_is_near_and_another_is_far():
     assert abs(near["value"]) < 3 * near["standard_error"] < far["value"]
 
 
+def test_fid_says_what_training_examples_would_get():
+    found = measured(FID(extractor=Pixels(), samples=30))["fid[pixels]"]
+    train, test = NORMAL.split("train").x[:30], NORMAL.split("test").x
+    assert found["of_training_examples"] == pytest.approx(frechet_distance(test, train))
+    assert f"30 training examples have {found['of_training_examples']:.4g}" in found["note"]
+    assert "of_training_examples" not in measured(FID(extractor=Pixels(), samples=30), split="train")["fid[pixels]"]
+
+
 def test_models_that_cannot_sample_are_refused():
     class Mute(variata.Model):
         pass

@@ -20,11 +20,12 @@ from torch import Tensor
 from variata import Data, Estimate, EvaluationSettings, Metric, Sampler, default
 
 from .extractor import Extractor, as_extractor
-from .samples import compare
+from .samples import compare, examples, features_of
 
 
 class FID(Metric):
     """Frechet distance of features, "fid[lenet]"; 0 is best. It is "FID" to nobody unless the features are Inception's.
+    Beside it stands that of as many training examples, which is about what a model of the true law would get.
 
     Args:
         extractor: of the features; in Python, any module as well.
@@ -45,8 +46,12 @@ class FID(Metric):
 
     def measure(self, model: Sampler, data: Data, settings: EvaluationSettings) -> dict[str, Estimate]:
         found = compare(model, data, settings, self.extractor, self.samples, self.mean)
-        note = "biased upward, by more the fewer the samples: compare at equal numbers of them"
         figure = {"value": frechet_distance(found.real, found.drawn), "standard_error": None, "kind": "biased"}
+        note = "biased upward, by more the fewer the samples: compare at equal numbers of them"
+        train = features_of(examples(data.split("train"), self.samples), self.extractor, model)
+        if len(train) > 1 and settings.split != "train":
+            figure["of_training_examples"] = frechet_distance(found.real, train)
+            note += f"; {len(train)} training examples have {figure['of_training_examples']:.4g}"
         return {f"fid[{found.label}]": figure | found.notes | {"note": note}}
 
 

@@ -7,7 +7,7 @@ seed, so that they depend neither on the batch size nor on the extractor.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,15 +41,21 @@ def compare(
         Unsupported: the mean is asked for where there is none.
     """
     notes = fitted(extractor, data)
-    device = device_of(model)
-    extractor.to(device)
-    drawn = torch.cat([extractor(x).double().cpu() for x in draws(model, samples, mean)])
-    real = torch.cat([extractor(x.to(device)).double().cpu() for x in examples(data.split(settings.split))])
+    extractor.to(device_of(model))
+    drawn = features_of(draws(model, samples, mean), extractor, model)
+    real = features_of(examples(data.split(settings.split)), extractor, model)
     if len(real) < 2 or len(drawn) < 2:
         raise DataError(f"two examples and two samples at least are compared ({len(real)} and {len(drawn)} here)")
     about = {"examples": len(real), "samples": samples, "draws": described(model, mean), "split": settings.split}
     about |= {"extractor": extractor.name, "features": real.shape[1]}
     return Compared(real, drawn, f"{extractor.name},mean" if mean else extractor.name, about | notes)
+
+
+def features_of(blocks: Iterable[Tensor], extractor: Extractor, model: Sampler) -> Tensor:
+    """Features `[n, d]` of blocks of examples, in float64; none of none."""
+    device = device_of(model)
+    parts = [extractor(x.to(device)).double().cpu() for x in blocks]
+    return torch.cat(parts) if parts else torch.empty(0, 0, dtype=torch.float64)
 
 
 def draws(model: Sampler, n: int, mean: bool) -> Iterator[Tensor]:
