@@ -88,8 +88,10 @@ def test_fid_of_fewer_examples_than_features():
     assert frechet_distance(x, x + 1) == pytest.approx(40, rel=1e-4)
 
 
-def test_fid_is_that_of_torchmetrics():
+@pytest.mark.filterwarnings("ignore:Metric `Kernel Inception Distance` will save:UserWarning")
+def test_fid_and_kid_are_those_of_torchmetrics():
     fid_of = pytest.importorskip("torchmetrics.image.fid", reason="torchmetrics is not installed")
+    kid_of = pytest.importorskip("torchmetrics.image.kid", reason="torchmetrics is not installed")
 
     class Given(nn.Module):
         num_features = 16
@@ -97,11 +99,15 @@ def test_fid_is_that_of_torchmetrics():
         def forward(self, x):
             return x.flatten(1)[:, :16].float()
 
-    real, drawn = torch.randn(400, 1, 4, 4), 0.8 * torch.randn(300, 1, 4, 4) + 0.2
-    theirs = fid_of.FrechetInceptionDistance(feature=Given(), normalize=True)
-    theirs.update(real, real=True)
-    theirs.update(drawn, real=False)
-    assert frechet_distance(real.flatten(1), drawn.flatten(1)) == pytest.approx(float(theirs.compute()), rel=1e-3)
+    real, drawn = torch.randn(300, 1, 4, 4), 0.8 * torch.randn(300, 1, 4, 4) + 0.2
+    fid = fid_of.FrechetInceptionDistance(feature=Given(), normalize=True)
+    kid = kid_of.KernelInceptionDistance(feature=Given(), normalize=True, subsets=1, subset_size=300)
+    for theirs in (fid, kid):
+        theirs.update(real, real=True)
+        theirs.update(drawn, real=False)
+    real, drawn = real.flatten(1), drawn.flatten(1)
+    assert frechet_distance(real, drawn) == pytest.approx(float(fid.compute()), rel=1e-3)
+    assert kernel_distance(real, drawn)[0] == pytest.approx(float(kid.compute()[0]), rel=1e-3)
 
 
 # KID
