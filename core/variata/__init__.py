@@ -23,7 +23,19 @@ from .errors import (
 if TYPE_CHECKING:
     from .api import Assembly, build, evaluate, load, prepare, train, train_assembly
     from .conditions import LabelFrequencies
-    from .data import Batch, Data, DataSpec, Seed, Shape, Split, check_finite, infer_spec, split_rows
+    from .data import (
+        Batch,
+        Data,
+        DataSpec,
+        Factor,
+        FactorData,
+        Seed,
+        Shape,
+        Split,
+        check_finite,
+        infer_spec,
+        split_rows,
+    )
     from .distributions import DiagonalNormal, Layer, StandardNormal, register_rsample_and_kl, rsample_and_kl
     from .estimates import Estimate, EvaluationSettings, estimate
     from .interfaces import (
@@ -60,7 +72,7 @@ __version__ = "0.1.0.dev0"
 _LAZY = {
     "api": "Assembly build evaluate load prepare train train_assembly",
     "conditions": "LabelFrequencies",
-    "data": "Batch Data DataSpec Seed Shape Split check_finite infer_spec split_rows",
+    "data": "Batch Data DataSpec Factor FactorData Seed Shape Split check_finite infer_spec split_rows",
     "distributions": "DiagonalNormal Layer StandardNormal register_rsample_and_kl rsample_and_kl",
     "estimates": "Estimate EvaluationSettings estimate",
     "interfaces": "Autoencoder Chain Classifier Decoder Density Encoder Energy Factory Finishes LatentVariable Loss "
@@ -107,6 +119,8 @@ __all__ = [
     "Energy",
     "Estimate",
     "EvaluationSettings",
+    "Factor",
+    "FactorData",
     "Factory",
     "Finishes",
     "Kind",
