@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, Union, get_args, get_origin
 
+from torch import nn
+
 from .errors import PluginError
 from .interfaces import Factory, Shared
 
@@ -53,7 +55,7 @@ def signature_of(part_class: Any) -> Signature:
     given: list[str] = []
     options: dict[str, Option] = {}
     shared: dict[str, Any] = {}
-    if constructor is object.__init__:
+    if constructor in (object.__init__, nn.Module.__init__):
         return Signature((), {}, {})
     try:
         hints = typing.get_type_hints(constructor, include_extras=True)
