@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -20,7 +21,8 @@ import numpy as np
 import pytest
 import torch
 
-from variata import VariataWarning
+import variata
+from variata import VariataWarning, registry
 from variata.cli import main
 
 assert "triton" not in sys.modules, "triton was imported before the tests could choose its mode"
@@ -92,3 +94,49 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         return status, printed.out, printed.err
 
     return run
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes a YAML file, in a folder below where its name says so."""
+
+    def write(name: str, text: str) -> Path:
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text)
+        return file
+
+    return write
+
+
+@pytest.fixture
+def without_pictures(monkeypatch) -> None:
+    """Training that draws none: they take longer than the rest."""
+    monkeypatch.setattr(next(p for p in registry().plugins if p.name == "pictures"), "status", "off")
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "cvae"
+    return variata.train("cvae", {"train.epochs": 1, "model.latent": 2}, run=folder).path
+
+
+@pytest.fixture
+def run(trained, tmp_path) -> Path:
+    """A copy of a run, to be damaged."""
+    return shutil.copytree(trained, tmp_path / "run")
+
+
+@pytest.fixture
+def parts(tmp_path) -> Iterator[Callable[..., Path]]:
+    """Writes a plugin file; what was loaded is forgotten afterwards, as in another process."""
+
+    def write(body: str, name: str = "parts.py") -> Path:
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(f"import variata\nfrom variata import *\n{body}\n")
+        return file
+
+    yield write
+    for plugin in [plugin for plugin in registry().plugins if plugin.file is not None]:
+        registry().unregister(plugin)

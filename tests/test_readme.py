@@ -42,8 +42,9 @@ def test_the_table_of_presets_is_that_of_the_presets():
     assert found[2] == table(), "run `VARIATA_WRITE=1 python -m pytest tests/test_readme.py`"
 
 
-def test_it_is_short():
-    assert len(README.read_text(encoding="utf-8").splitlines()) <= 120
+def test_it_is_short_beside_the_table():
+    written = TABLE.sub("", README.read_text(encoding="utf-8"))
+    assert len(written.splitlines()) <= 110
 
 
 def test_the_yaml_is_checked(tmp_path, command):

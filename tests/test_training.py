@@ -289,3 +289,19 @@ def test_a_component_given_as_a_class(tmp_path):
         assert variata.load(tmp_path / "r").spec["loss"].use == "half"
     with pytest.raises(variata.UserError):
         variata.load(tmp_path / "r")
+
+
+def test_whatever_ends_training_the_weights_are_kept(tmp_path):
+    class Failing(OnePhaseLoss):
+        requires = variata.LatentVariable
+
+        def forward(self, model, batch, now):
+            if now.step == 3:
+                raise KeyError("lost")
+            return Objective({"elbo": Term(-model.terms(batch.x).elbo)})
+
+    with pytest.raises(KeyError):
+        variata.train("vae", TINY, run=tmp_path / "run", loss=Failing())
+    with pytest.warns(variata.VariataWarning, match="did not reach its end .failed."):
+        assert variata.load(tmp_path / "run").model.sample(2).shape == (2, 1, 8, 8)
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["step"] == 3

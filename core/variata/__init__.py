@@ -23,8 +23,9 @@ from .errors import (
 if TYPE_CHECKING:
     from .api import Assembly, build, evaluate, load, prepare, train, train_assembly
     from .conditions import LabelFrequencies
-    from .data import Batch, Data, DataSpec, Shape, Split, check_finite, infer_spec, split_rows
+    from .data import Batch, Data, DataSpec, Seed, Shape, Split, check_finite, infer_spec, split_rows
     from .distributions import DiagonalNormal, Layer, StandardNormal, register_rsample_and_kl, rsample_and_kl
+    from .estimates import Estimate, EvaluationSettings, estimate
     from .interfaces import (
         Autoencoder,
         Chain,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
         LatentVariable,
         Loss,
         Marginals,
+        Metric,
         Model,
         Network,
         OnePhaseLoss,
@@ -58,10 +60,11 @@ __version__ = "0.1.0.dev0"
 _LAZY = {
     "api": "Assembly build evaluate load prepare train train_assembly",
     "conditions": "LabelFrequencies",
-    "data": "Batch Data DataSpec Shape Split check_finite infer_spec split_rows",
+    "data": "Batch Data DataSpec Seed Shape Split check_finite infer_spec split_rows",
     "distributions": "DiagonalNormal Layer StandardNormal register_rsample_and_kl rsample_and_kl",
+    "estimates": "Estimate EvaluationSettings estimate",
     "interfaces": "Autoencoder Chain Classifier Decoder Density Encoder Energy Factory Finishes LatentVariable Loss "
-    "Marginals Model Network OnePhaseLoss Prepares Prior Sampler Shared make",
+    "Marginals Metric Model Network OnePhaseLoss Prepares Prior Sampler Shared make",
     "objective": "Clock Now Objective Optimizer Phase Schedule Scheduled Term",
     "plugins": "plugin registry",
     "runs": "Run RunContext",
@@ -102,6 +105,8 @@ __all__ = [
     "DiagonalNormal",
     "Encoder",
     "Energy",
+    "Estimate",
+    "EvaluationSettings",
     "Factory",
     "Finishes",
     "Kind",
@@ -110,6 +115,7 @@ __all__ = [
     "Layer",
     "Loss",
     "Marginals",
+    "Metric",
     "Model",
     "Network",
     "NonFinite",
@@ -130,6 +136,7 @@ __all__ = [
     "Sampler",
     "Schedule",
     "Scheduled",
+    "Seed",
     "Shape",
     "Shared",
     "Split",
@@ -143,6 +150,7 @@ __all__ = [
     "build",
     "check_finite",
     "default",
+    "estimate",
     "evaluate",
     "hookimpl",
     "infer_spec",

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import json
 import time
+import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pydantic import NonNegativeInt, PositiveInt
 
 from . import __version__
-from .assembly import Assembly, assemble, finish, prepare
+from .assembly import Assembly, Builder, assemble, finish, prepare
 from .checkpoint import write_json
 from .config import Spec, check_options, load_spec
 from .data import SplitName
-from .errors import NonFinite
-from .evaluation import Metric, evaluate_model
+from .errors import NonFinite, RunError, VariataWarning
+from .estimates import Estimate, EvaluationSettings
+from .evaluation import evaluate_model, measure
+from .interfaces import Metric
 from .plugins import registry
 from .progress import Reporter
 from .runs import METRICS, Run, RunContext, load, new_folder, save_model, write_description
@@ -78,8 +80,8 @@ def train_assembly(assembly: Assembly, *, run: str | Path | None = None, quiet: 
         loss.to(device)
         prepare(model, data)
         prepare(loss, data)
-        write_description(folder, spec)
         loop = Loop(model, loss, training, *splits, spec["seed"])
+        write_description(folder, spec)
         plugins.notify("variata_run_started", context)
         listening = plugins.listeners("variata_step_ended")
         with (folder / METRICS).open("w") as file, Reporter(spec.name, loop.clock.total_steps, quiet) as reporter:
@@ -102,8 +104,8 @@ def train_assembly(assembly: Assembly, *, run: str | Path | None = None, quiet: 
                     finish(model, data)
                 else:
                     status = "interrupted"
-            except NonFinite as error:
-                status, failure = "not finite", error
+            except Exception as error:  # whatever happened, the weights are kept
+                status, failure = ("not finite" if isinstance(error, NonFinite) else "failed"), error
             context.status = status
             seconds = round(time.perf_counter() - started, 3)
             save_model(folder, model, {"status": status, "step": loop.clock.step, "seconds": seconds})
@@ -115,19 +117,21 @@ def train_assembly(assembly: Assembly, *, run: str | Path | None = None, quiet: 
     return Run(folder, spec, model, status, data)
 
 
-@dataclass(kw_only=True)
-class EvaluationSettings:
-    """The options of `evaluate`."""
+@dataclass(frozen=True, kw_only=True)
+class _Options(EvaluationSettings):
+    """The options of `evaluate`, as a specification writes them."""
 
-    split: Literal["train", "validation", "test"] = "test"
-    samples: PositiveInt = 500
-    seed: NonNegativeInt = 0
-    batch_size: PositiveInt = 256
+    metrics: tuple[Metric, ...] = ()
 
-    @staticmethod
-    def from_overrides(overrides: Sequence[str]) -> dict[str, Any]:
-        """Checked values of `KEY=VALUE` texts."""
-        return check_options(EvaluationSettings, overrides)
+
+def evaluation_options(overrides: Any) -> dict[str, Any]:
+    """The options of `evaluate` from `KEY=VALUE` texts or a mapping, with every metric built.
+
+    Raises:
+        ConfigError: an unknown option, or a value of the wrong type.
+    """
+    options = check_options(_Options, overrides)
+    return options | {"metrics": [Builder().construct(part, {}) for part in options["metrics"]]}
 
 
 def evaluate(
@@ -137,21 +141,29 @@ def evaluate(
     samples: int = 500,
     seed: int = 0,
     batch_size: int = 256,
+    metrics: Sequence[Any] = (),
     quiet: bool = True,
-) -> dict[str, Metric]:
-    """Every metric that the model's capabilities allow, by name, each `{"value": ..., "standard_error": ...}` in nats;
-    they and the settings are written to evaluation.json in the run.
+) -> dict[str, Estimate]:
+    """Every estimate that the model's capabilities allow, by name, `{"value": ..., "standard_error": ...}` in nats.
+    They and the settings are written to evaluation.json in the run, where it can be written.
 
     Args:
         run: a run, or its folder.
         split: "train", "validation" or "test".
         samples: importance samples for each example.
+        metrics: further metrics: names, mappings with `use`, or `Metric` objects.
 
     Raises:
         DataError: the split is empty, or the data cannot be read.
+        Unsupported: the model cannot do what a metric needs, or nothing that could be evaluated.
     """
     run = run if isinstance(run, Run) else load(run)
-    check_options(EvaluationSettings, {"split": split, "samples": samples, "seed": seed, "batch_size": batch_size})
+    named = [metric for metric in metrics if not isinstance(metric, Metric)]
+    plain = {"split": split, "samples": samples, "seed": seed, "batch_size": batch_size}
+    options = evaluation_options(plain | {"metrics": named})
+    built = iter(options.pop("metrics"))
+    chosen = [metric if isinstance(metric, Metric) else next(built) for metric in metrics]
+    settings = EvaluationSettings(**options)
     examples = run.data.split(split)
     with Reporter(f"evaluate {split}", len(examples), quiet) as reporter:
         done = 0
@@ -161,13 +173,15 @@ def evaluate(
             done += count
             reporter.advance(done)
 
-        metrics = evaluate_model(
-            run.model, examples, samples=samples, seed=seed, batch_size=batch_size, progress=progress
-        )
-    settings = {"split": split, "samples": samples, "seed": seed, "batch_size": batch_size, "examples": len(examples)}
+        estimates = evaluate_model(run.model, examples, settings, progress)
+        estimates |= measure(run.model, run.data, chosen, settings)
     versions = {"variata": __version__, "torch": torch.__version__}
-    write_json(run.path / "evaluation.json", {"settings": settings, "versions": versions, "metrics": metrics})
-    return metrics
+    described = asdict(settings) | {"examples": len(examples), "metrics": [type(metric).__name__ for metric in chosen]}
+    try:
+        write_json(run.path / "evaluation.json", {"settings": described, "versions": versions, "metrics": estimates})
+    except RunError as error:
+        warnings.warn(f"{error}; the estimates are not kept there", VariataWarning, stacklevel=2)
+    return estimates
 
 
 __all__ = ["Assembly", "Run", "build", "evaluate", "load", "prepare", "train", "train_assembly"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import nn
 
 from .config import Part, Spec
 from .data import Data, DataSpec, Stream
-from .errors import ConfigError, Problem, UserError
+from .errors import ConfigError, Problem, UserError, reason_of
 from .interfaces import Finishes, Loss, Prepares
 from .live import live_data
 from .sources import Live
@@ -59,14 +60,18 @@ class Builder:
         positional = {name: given[name] for name in schema.given}
         self._record(part, positional)
         options: dict[str, Any] = {}
-        for name, value in part.options.items():
-            options[name] = self._value(value, options)
+        shared = {name: v.signature.shared if isinstance(v, Part) else () for name, v in part.options.items()}
+        for name in TopologicalSorter(shared).static_order():
+            options[name] = self._value(part.options[name], options)
         for name in schema.shared:
             options[name] = self._shared(part, name, siblings or {})
         try:
             return part.part_class(**positional, **options)
         except UserError as error:
             raise error.located(part.path, part.place) from error
+        except Exception as error:
+            message = f"{part.use} cannot be built: {reason_of(error)}"
+            raise ConfigError(Problem(message, part.path, part.place)) from error
 
     def _value(self, value: Any, siblings: Mapping[str, Any]) -> Any:
         if isinstance(value, Live):
@@ -75,7 +80,7 @@ class Builder:
             return [self._value(item, siblings) for item in value]
         if not isinstance(value, Part):
             return value
-        return PartFactory(value, self, siblings) if value.deferred else self.construct(value, {})
+        return PartFactory(value, self, siblings) if value.deferred else self.construct(value, {}, siblings)
 
     def _shared(self, part: Part, name: str, siblings: Mapping[str, Any]) -> Any:
         sibling = siblings.get(name)
@@ -105,6 +110,9 @@ def assemble(spec: Spec, data_spec: DataSpec | None = None) -> Assembly:
     data = None
     if data_spec is None:
         data = build_data(spec)
+        if not isinstance(getattr(data, "spec", None), DataSpec):
+            message = f"{type(data).__name__} does not say what an example is: set self.spec to a DataSpec"
+            raise ConfigError(Problem(message, "data"))
         data_spec = data.spec
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec["seed"])

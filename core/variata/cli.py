@@ -10,13 +10,14 @@ import sys
 import warnings
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from . import __version__
 from .declarations import Command
-from .errors import UserError, VariataWarning
+from .errors import PluginError, Problem, UserError, VariataWarning, reason_of
 from .plugins import Plugin, load_file, registry
 
 app = typer.Typer(
@@ -69,23 +70,16 @@ def evaluate(
     _load_files(plugin)
     from . import api
 
-    options = api.EvaluationSettings.from_overrides([f"split={split}", *(settings or [])])
-    metrics = api.evaluate(run, **options, quiet=as_json)
+    options = api.evaluation_options([f"split={split}", *(settings or [])])
+    estimates = api.evaluate(run, **options, quiet=as_json)
     if as_json:
-        print(json.dumps(metrics))
+        print(json.dumps(estimates))
         return
-    signs = {"lower_bound": ">=", "upper_bound": "<=", "exact": "=", "biased": "~"}
-    rows = [
-        [
-            name,
-            f"{m['value']:.4f}",
-            f"{m['standard_error']:.4f}",
-            signs.get(m.get("kind", ""), ""),
-            m.get("measure", ""),
-        ]
-        for name, m in metrics.items()
-    ]
-    _table(["metric", "nats", "standard error", "the truth is", "measure"], rows)
+    columns = ["metric", "value", "standard error", "Monte-Carlo error", "the truth is", "measure"]
+    _table(columns, [_estimate_row(name, found) for name, found in estimates.items()])
+    for name, found in estimates.items():
+        if "note" in found:
+            print(f"{name}: {found['note']}")
 
 
 @app.command()
@@ -95,9 +89,11 @@ def check(config: ConfigArgument, overrides: Overrides = None, plugin: PluginFil
     from . import api
 
     assembly = api.build(config, overrides or ())
-    model = assembly.model
+    assert assembly.data is not None
+    model, examples = assembly.model, len(assembly.data.split("train"))
     parameters = sum(p.numel() for p in model.parameters())
-    print(f"{config}: fine ({type(model).__name__}, {parameters:,} parameters, x {list(model.spec.shape)})")
+    what = f"{type(model).__name__}, {parameters:,} parameters, x {list(model.spec.shape)}, {examples:,} to train on"
+    print(f"{config}: fine ({what})")
 
 
 @app.command()
@@ -137,9 +133,10 @@ def list_components(
     }
     if kind is not None and kind not in known:
         raise ConfigError(f"there is no kind {kind!r}{suggest(kind, known)}")
+    order = {name: position for position, name in enumerate(known)}
     rows = [
         [e.component.kind, e.component.name, e.component.description, e.plugin.id]
-        for e in sorted(plugins.entries(), key=lambda e: (list(known).index(e.component.kind), e.component.name))
+        for e in sorted(plugins.entries(), key=lambda e: (order.get(e.component.kind, len(order)), e.component.name))
     ]
     presets = sorted((name, offer[0]) for name, found in plugins.presets().items() for offer in found)
     rows += [["preset", name, _first_comment(origin, name), origin.id] for name, origin in presets]
@@ -170,6 +167,20 @@ def schema() -> None:
     print(json.dumps(json_schema(), indent=2))
 
 
+_SIGNS = {"lower_bound": ">=", "upper_bound": "<=", "exact": "=", "biased": "~"}
+
+
+def _estimate_row(name: str, found: dict[str, Any]) -> list[str]:
+    def number(key: str) -> str:
+        value = found.get(key)
+        if isinstance(value, list):
+            return f"{len(value)} numbers, in evaluation.json" if key == "value" else ""
+        return "" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
+
+    numbers = [number(key) for key in ("value", "standard_error", "monte_carlo_error")]
+    return [name, *numbers, _SIGNS.get(found.get("kind", ""), ""), found.get("measure", "")]
+
+
 def _describe(plugin: Plugin) -> dict[str, Any]:
     return {
         "name": plugin.name,
@@ -185,7 +196,7 @@ def _describe(plugin: Plugin) -> dict[str, Any]:
 
 
 def _first_comment(plugin: Plugin, name: str) -> str:
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, UnicodeError):
         for line in plugin.presets[name].read_text(encoding="utf-8").splitlines():
             if line.startswith("#"):
                 return line.lstrip("# ")
@@ -229,7 +240,10 @@ def _stand_in(command: Command) -> Callable[..., None]:
     """Imports the command's function when it is called, and hands it the words that follow."""
 
     def run(context: typer.Context) -> None:
-        function = command.load()
+        try:
+            function = command.load()
+        except Exception as error:
+            raise PluginError(f"command {command.name} cannot be imported: {reason_of(error)}") from error
         inner = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
         inner.command(context_settings={"help_option_names": ["-h", "--help"]})(function)
         inner(args=context.args, prog_name=context.command_path, standalone_mode=False)
@@ -256,14 +270,15 @@ def _options(
 def main() -> None:
     """The console script: exit status 2 for a user's mistake, 130 for Ctrl-C."""
     warnings.showwarning = _warn
+    nowhere = Path(os.devnull)  # in place of a stream that was closed (`>&-`)
+    sys.stdout, sys.stderr = sys.stdout or nowhere.open("w"), sys.stderr or nowhere.open("w")
     try:
         _add_plugin_commands()
         status = app(standalone_mode=False)
+        if status == 130:  # what typer makes of Ctrl-C
+            raise KeyboardInterrupt
+        sys.stdout.flush()
         sys.exit(status if isinstance(status, int) else 0)
-    except UserError as error:
-        for problem in error.problems:
-            print(f"error: {problem}", file=sys.stderr)
-        sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
@@ -271,9 +286,23 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except Exception as error:
-        if not hasattr(error, "exit_code"):
-            raise
-        show_usage = getattr(error, "show", None)
-        if show_usage is not None:
+        if hasattr(error, "exit_code"):  # typer's own, of a command line that it cannot read
+            show_usage = getattr(error, "show", lambda: None)
             show_usage()
-        sys.exit(2 if show_usage is not None else getattr(error, "exit_code", 1))
+            sys.exit(getattr(error, "exit_code", 1))
+        if not (problems := _problems(error)):
+            raise
+        for problem in problems:
+            print(f"error: {problem}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _problems(error: Exception) -> list[Problem]:
+    """What the user can do something about; nothing where the mistake is in a program."""
+    if isinstance(error, UserError):
+        return error.problems
+    if isinstance(error, OSError):
+        return [Problem(str(error))]
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "allocate" in str(error)):
+        return [Problem("out of memory; make batch_size, samples or the model smaller")]
+    return []

@@ -6,23 +6,25 @@ can be constructed. All problems are gathered and reported together.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
-from pydantic import NonNegativeInt, TypeAdapter, ValidationError
-from pydantic.errors import PydanticSchemaGenerationError
+from pydantic import TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
 
-from .data import Data
+from .data import Data, Seed
 from .declarations import Default
 from .errors import ConfigError, Place, PluginError, Problem, article, suggest
 from .interfaces import Loss, Model
 from .plugins import Entry, Registry, registry
 from .signature import Option, Signature, place_of, signature_of
-from .sources import Live, Source, read
+from .sources import Live, Source, merge, read
 from .training import Training
 from .yaml12 import Node, dump, from_plain, number_remedy
 
@@ -38,7 +40,7 @@ class Root:
     model: Model
     loss: Loss
     train: Training
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
 
 
 @dataclass
@@ -111,8 +113,12 @@ def load_spec(
         ConfigError: every problem, each with its place and its remedy.
     """
     if isinstance(config, Spec):
-        return config
-    source = read(config, overrides, _live_paths(live or {}))
+        if not overrides and not live:
+            return config
+        source = read(config.plain(), overrides, _live_paths(live or {}))
+        source.name = config.name
+    else:
+        source = read(config, overrides, _live_paths(live or {}))
     return check(source, provided)
 
 
@@ -163,7 +169,7 @@ class _Checker:
         schema = part.signature
         values: dict[str, Any] = {}
         for key, below in node.value.items():
-            if key != "use" and key not in schema.options:
+            if key not in schema.options and (key != "use" or part.use is None):
                 if key in schema.given or key in schema.shared:
                     hint = ": it is filled in, remove it"
                 else:
@@ -173,6 +179,8 @@ class _Checker:
             below = node.value.get(name)
             if below is None:
                 below = self._default(option, part, node)
+            elif isinstance(option.default, Default) and isinstance(below.value, dict) and "live" not in below.value:
+                below = merge(self._default(option, part, node) or below, below, "", [])
             if below is not None:
                 values[option.parameter] = self.value(option.annotation, below, _join(part.path, name))
         self._check_sharing(values)
@@ -182,11 +190,15 @@ class _Checker:
         wants = {name: value.signature.shared for name, value in values.items() if isinstance(value, Part)}
         for name, shared in wants.items():
             for sibling in shared:
-                path, place = values[name].path, values[name].place
                 if sibling not in values:
-                    self.problem(f"shares the {sibling} beside it, and there is none", path, place)
-                elif name in wants.get(sibling, ()):
-                    self.problem(f"shares {sibling}, which shares {name} in turn", path, place)
+                    message = f"shares the {sibling} beside it, and there is none"
+                    self.problem(message, values[name].path, values[name].place)
+        try:
+            TopologicalSorter(wants).prepare()
+        except CycleError as error:
+            first, *rest = reversed(error.args[1])
+            message = f"shares {', which shares '.join(rest)} in turn"
+            self.problem(message, values[first].path, values[first].place)
 
     def _default(self, option: Option, part: Part, node: Node) -> Node | None:
         path = _join(part.path, option.name)
@@ -194,10 +206,12 @@ class _Checker:
             default = option.default
             return from_plain({"use": default.use, **dict(default.options)}, part.place)
         if not option.required:
-            return from_plain(option.default, part.place)
-        if place_of(option.annotation, self.kinds).section is not None:
+            given = dataclasses.is_dataclass(option.default)
+            return from_plain(dataclasses.asdict(option.default) if given else option.default, part.place)
+        place = place_of(option.annotation, self.kinds)
+        if place.section is not None:
             return Node({}, part.place)
-        kind = self.kinds.get(place_of(option.annotation, self.kinds).kind or object)
+        kind = self.kinds.get(place.kind or object)
         known = f" ({kind}: {', '.join(sorted(e.component.name for e in self.plugins.entries(kind)))})" if kind else ""
         self.problem(f"a required option is missing{known}", path, node.place)
         return None
@@ -212,8 +226,13 @@ class _Checker:
             return self._section(place.section, node, path)
         if place.kind is None:
             return self._leaf(annotation, node, path)
-        if place.many and isinstance(node.value, list):
-            return [self._component(place.kind, place.deferred, n, f"{path}[{i}]") for i, n in enumerate(node.value)]
+        if place.many:
+            if isinstance(node.value, list):
+                items = enumerate(node.value)
+                return [self._component(place.kind, place.deferred, item, f"{path}[{i}]") for i, item in items]
+            message = f"must be a list, each {article(self.kinds[place.kind])} (got {_shown(node)})"
+            self.problem(message, path, node.place)
+            return None
         names = {entry.component.name for entry in self.plugins.entries(self.kinds[place.kind])}
         is_name = isinstance(node.value, str) and node.value.rpartition("/")[2] in names
         if place.leaf is None or isinstance(node.value, dict) or is_name:
@@ -256,20 +275,23 @@ class _Checker:
             part = Part(part_class, path, node.place, use.value, entry, deferred)
             part.options = self.options(part, node if isinstance(node.value, dict) else Node({}, node.place))
         except PluginError as error:
-            self.problems += [Problem(p.message, path, use.place) for p in error.problems]
+            self.problems += error.located(path, use.place).problems
             return None
         return part
 
     def _leaf(self, annotation: Any, node: Node, path: str, alternative: str = "") -> Any:
-        plain = node.plain
         try:
-            return _adapter(annotation).validate_json(json.dumps(plain), strict=True)
+            value = adapter_of(annotation).validate_json(json.dumps(node.plain), strict=True)
+            return value.expanduser().absolute() if isinstance(value, Path) else value  # a run is used from anywhere
+        except PluginError as error:
+            raise error.located(path, node.place) from error
         except ValidationError as error:
             grouped: dict[tuple[str, int], tuple[str, Node, list[str]]] = {}
             for item in error.errors(include_url=False):
                 at, where = _below(node, path, item["loc"])
                 entry = grouped.setdefault((where, id(at)), (where, at, []))
-                message = item["msg"].replace("Input should be", "must be")
+                message = item["msg"].replace("Input should be", "must be").replace("valid array", "list")
+                message = "a value is missing" if item["type"] == "missing" else message
                 if message not in entry[2]:
                     entry[2].append(message)
             for where, at, messages in grouped.values():
@@ -282,13 +304,16 @@ class _Checker:
 
 
 @cache
-def _adapter(annotation: Any) -> TypeAdapter[Any]:
+def adapter_of(annotation: Any) -> TypeAdapter[Any]:
+    """What checks values of that type.
+
+    Raises:
+        PluginError: values of that type cannot be written in YAML.
+    """
     try:
         return TypeAdapter(annotation)
-    except PydanticSchemaGenerationError as error:
-        raise PluginError(
-            f"an option is annotated {annotation}, which is neither a component nor plain data"
-        ) from error
+    except PydanticUserError as error:
+        raise PluginError(f"is annotated {annotation}, which is neither a component nor plain data") from error
 
 
 def _below(node: Node, path: str, location: tuple[Any, ...]) -> tuple[Node, str]:

@@ -6,16 +6,19 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from pydantic import Field, TypeAdapter
 from torch import Tensor
 
 from .errors import DataError
 
 Shape = tuple[int, ...]
 SplitName = Literal["train", "validation", "test"]
+Seed = Annotated[int, Field(ge=0, lt=1 << 32)]
+"""A seed that every generator takes."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +81,13 @@ class DataSpec:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> DataSpec:
-        shapes = {key: tuple(values[key]) for key in ("shape", "condition") if values.get(key) is not None}
-        return cls(**{**values, **shapes})
+    def from_json(cls, values: Any) -> DataSpec:
+        """What `to_json` gave.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        return TypeAdapter(cls).validate_python(values)
 
 
 @dataclass
@@ -136,7 +143,7 @@ class Split:
 
 def _rows(values: Any, index: Tensor) -> Tensor:
     if isinstance(values, Tensor):
-        return values[index.to(values.device)]
+        return values.index_select(0, index.to(values.device))
     return torch.from_numpy(np.ascontiguousarray(values[index.numpy()]))
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import os
+import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -105,3 +108,16 @@ def article(noun: str) -> str:
     ('an encoder', 'a prior')
     """
     return f"an {noun}" if noun[:1] in "aeio" else f"a {noun}"
+
+
+def reason_of(error: BaseException) -> str:
+    """An error of somebody's code in one line, with the last line of that code which led to it.
+
+    >>> reason_of(ValueError("no"))
+    'ValueError: no'
+    """
+    known = ("<", str(Path(__file__).parent), str(Path(os.__file__).parent))
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(known)]
+    lines = [f for f in frames if "site-packages" not in f.filename]
+    where = f" ({Path(lines[-1].filename).name}:{lines[-1].lineno})" if lines else ""
+    return f"{type(error).__name__}: {error}{where}"

@@ -1,44 +1,73 @@
-r"""How good a model of p(x) is, in nats, with standard errors.
-
-    ELBO(x)   = E_q[log p(x|z)] - KL(q(z|x) || p(z))                             <= log p(x)
-    IWAE_K(x) = log 1/K sum_k p(x, z_k) / q(z_k | x),  z_k ~ q,  E[IWAE_K]       <= log p(x), and rising with K
-
-Burda, Grosse and Salakhutdinov (2016), Importance Weighted Autoencoders, arXiv:1509.00519.
-"""
+"""One walk over a split, by the estimates that follow from what the model can do: exact where the density is, else
+bounds with errors. Each kind of model has its estimates in a file of its own."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from .data import DataSpec, Split, on_device
+from .data import Batch, Data, Split, on_device
 from .errors import DataError, Unsupported
-from .interfaces import Density, LatentVariable
+from .estimates import Estimate, EvaluationSettings, bits_per_dimension, estimate, measure_of
+from .interfaces import Density, LatentVariable, Metric
+from .latent import LatentEstimates
 
-Metric = dict[str, Any]
-_MOST_ROWS = 16384
+
+class Estimates(Protocol):
+    """What is asked of a kind of model: it sees every batch once, and then says what it found."""
+
+    def add(self, batch: Batch) -> None: ...
+
+    def result(self) -> dict[str, Estimate]: ...
+
+
+class DensityEstimates:
+    """log p(x) of a `Density`, exactly; no estimate stands beside it."""
+
+    def __init__(self, model: Density) -> None:
+        self.model = model
+        self._values: list[Tensor] = []
+
+    def add(self, batch: Batch) -> None:
+        self._values.append(self.model.log_prob(batch.x, batch.y).double().cpu())
+
+    def result(self) -> dict[str, Estimate]:
+        values, spec = torch.cat(self._values), self.model.spec
+        likelihood, nll = (estimate(v, kind="exact", measure=measure_of(spec)) for v in (values, -values))
+        return {"log_likelihood": likelihood, "nll": nll, **bits_per_dimension(nll, spec)}
+
+
+def estimates_of(model: Any, samples: int) -> Estimates:
+    """The estimates that follow from what a model can do.
+
+    Raises:
+        Unsupported: nothing follows.
+    """
+    if isinstance(model, Density):
+        return DensityEstimates(model)
+    if isinstance(model, LatentVariable):
+        return LatentEstimates(model, samples)
+    raise Unsupported(
+        f"{type(model).__name__} has neither a bound nor a density, so there is no likelihood to evaluate"
+    )
 
 
 @torch.no_grad()
 def evaluate_model(
     model: Any,
     split: Split,
-    *,
-    samples: int = 500,
-    seed: int = 0,
-    batch_size: int = 256,
+    settings: EvaluationSettings,
     progress: Callable[[int], None] = lambda done: None,
-) -> dict[str, Metric]:
-    """Every metric that follows from what the model can do, by name: `{"value": ..., "standard_error": ...}`.
+) -> dict[str, Estimate]:
+    """Every estimate that follows from what the model can do, by name: `{"value": ..., "standard_error": ...}`.
 
     The model and torch's generator are left as they were; the same seed gives the same numbers.
 
     Args:
-        samples: importance samples for each example.
         progress: called with the number of examples done.
 
     Raises:
@@ -47,63 +76,41 @@ def evaluate_model(
     """
     if not len(split):
         raise DataError("the split has no examples to evaluate")
-    modes = [(module, module.training) for module in model.modules()]
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    columns: dict[str, list[Tensor]] = {}
+    with in_evaluation_mode(model), torch.random.fork_rng():
+        torch.manual_seed(settings.seed)
+        estimates = estimates_of(model, settings.samples)
+        for batch in split.batches(settings.batch_size):
+            estimates.add(on_device(batch, device))
+            progress(len(batch))
+        return estimates.result()
+
+
+@torch.no_grad()
+def measure(model: Any, data: Data, metrics: Sequence[Metric], settings: EvaluationSettings) -> dict[str, Estimate]:
+    """What each of the metrics gives, under the same promises as `evaluate_model`.
+
+    Raises:
+        Unsupported: a metric needs something that the model cannot do.
+    """
+    found: dict[str, Estimate] = {}
+    for metric in metrics:
+        if not isinstance(model, metric.requires):
+            needed, name = metric.requires.__name__, type(metric).__name__
+            raise Unsupported(f"{name} needs a model that is a {needed}, and {type(model).__name__} is not")
+        with in_evaluation_mode(model), torch.random.fork_rng():
+            torch.manual_seed(settings.seed)
+            found |= metric.measure(model, data, settings)
+    return found
+
+
+@contextmanager
+def in_evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Every module in evaluation mode, and afterwards in the mode that it had."""
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            for batch in split.batches(batch_size):
-                placed = on_device(batch, device)
-                for name, values in _per_example(model, placed.x, placed.y, samples).items():
-                    columns.setdefault(name, []).append(values.double().cpu())
-                progress(len(batch))
+        yield
     finally:
         for module, training in modes:
             module.training = training
-    return _summary({name: torch.cat(values) for name, values in columns.items()}, model.spec, samples)
-
-
-def _per_example(model: Any, x: Tensor, y: Tensor | None, samples: int) -> dict[str, Tensor]:
-    if isinstance(model, Density):
-        return {"log_likelihood": model.log_prob(x, y)}
-    if isinstance(model, LatentVariable):
-        terms = model.terms(x, y).metrics()
-        reconstruction, kl = terms["reconstruction"].double(), terms["kl"].double()
-        bound = {"elbo": reconstruction - kl, "reconstruction": reconstruction, "kl": kl}
-        return bound | {"nll": -importance_estimate(model, x, y, samples)}
-    raise Unsupported(
-        f"{type(model).__name__} has neither a bound nor a density, so there is no likelihood to evaluate"
-    )
-
-
-def importance_estimate(model: LatentVariable, x: Tensor, y: Tensor | None, samples: int) -> Tensor:
-    """The K-sample importance estimate of log p(x), `[batch]`, by a running logsumexp: memory does not grow with K."""
-    chunk = max(1, min(samples, _MOST_ROWS // len(x)))
-    total = torch.full((len(x),), -math.inf, dtype=torch.float64, device=x.device)
-    done = 0
-    while done < samples:
-        size = min(chunk, samples - done)
-        weights = model.terms(x, y, samples=size).log_weights().double()
-        total = torch.logaddexp(total, weights.logsumexp(0))
-        done += size
-    return total - math.log(samples)
-
-
-_KINDS = {"elbo": "lower_bound", "nll": "upper_bound", "log_likelihood": "exact"}
-
-
-def _summary(columns: dict[str, Tensor], spec: DataSpec, samples: int) -> dict[str, Metric]:
-    metrics: dict[str, Metric] = {}
-    for name, values in columns.items():
-        error = float(values.std() / math.sqrt(len(values))) if len(values) > 1 else math.nan
-        metrics[name] = {"value": float(values.mean()), "standard_error": error, "examples": len(values)}
-        if name in _KINDS:
-            metrics[name]["kind"] = _KINDS[name]
-    if "nll" in metrics:
-        metrics["nll"] |= {"samples": samples, "estimator": "importance sampling from q(z | x)"}
-    for name in ("elbo", "nll", "log_likelihood"):
-        if name in metrics:
-            metrics[name]["measure"] = f"{spec.measure}, {spec.transform}"
-    return metrics

@@ -24,9 +24,10 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from .data import Batch, DataSpec, Shape
+from .data import Batch, Data, DataSpec, Shape
 from .declarations import Default
 from .errors import ConfigError, Problem
+from .estimates import Estimate, EvaluationSettings
 from .objective import Now, Objective, Phase
 from .terms import Terms
 
@@ -177,7 +178,12 @@ class OnePhaseLoss(Loss):
 
 
 class Model(nn.Module, ABC):
-    """A model of x. Given: `data: DataSpec`; `spec` is that description. Nothing else is promised here."""
+    """A model of x. Given: `data: DataSpec`; `spec` is that description. Nothing else is promised here.
+
+    `conditional` says whether it is a model of x given y.
+    """
+
+    conditional: bool = False
 
     def __init__(self, data: DataSpec) -> None:
         super().__init__()
@@ -310,3 +316,19 @@ class Finishes(ABC):
     @abstractmethod
     def finish(self, model: Any, stream: Iterable[Batch]) -> None:
         """As `Prepares.prepare`, with the trained model."""
+
+
+class Metric(ABC):
+    """A figure beyond those that follow from a model's likelihood: `variata evaluate RUN metrics=[NAME, ...]`.
+
+    `requires` is the capability that it needs of the model.
+    """
+
+    requires: ClassVar[type] = Model
+
+    @abstractmethod
+    def measure(self, model: Any, data: Data, settings: EvaluationSettings) -> dict[str, Estimate]:
+        """Estimates by name, a name that says what was measured and with what ("fid[lenet]").
+
+        The model is in evaluation mode, torch's generator is seeded with `settings.seed` and restored afterwards.
+        """

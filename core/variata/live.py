@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
@@ -20,9 +20,14 @@ class LiveData(Data):
 
     def __init__(self, value: Any) -> None:
         parts = value if isinstance(value, Mapping) else {"": value}
+        if isinstance(value, Mapping) and ("train" not in parts or set(parts) - set(get_args(SplitName))):
+            raise DataError(f"a mapping of splits has train, and may have validation and test (got {list(parts)})")
         arrays = {name: _arrays(part) for name, part in parts.items()}
-        x, y = arrays.get("train") or next(iter(arrays.values()))
+        x, y = arrays["train"] if "train" in arrays else arrays[""]
         self.spec = infer_spec(x, y)
+        for name, (other, _) in arrays.items():
+            if other.shape[1:] != x.shape[1:]:
+                raise DataError(f"{name} has examples of shape {list(other.shape[1:])}, train of {list(x.shape[1:])}")
         if "" in arrays:
             rows = split_rows(len(x), {"validation": 0.1, "test": 0.1}, seed=0)
             arrays = {name: (x[index], None if y is None else y[index]) for name, index in rows.items()}
@@ -47,14 +52,27 @@ def live_data(value: Any) -> Data:
 def _arrays(value: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
     """x and y of a tensor, an array, a pair of them, or a map-style dataset of either."""
     if isinstance(value, tuple | list) and len(value) == 2 and all(hasattr(item, "shape") for item in value):
-        return torch.as_tensor(value[0]), torch.as_tensor(value[1])
+        return _tensor(value[0]), _tensor(value[1])
     if hasattr(value, "shape"):
-        return torch.as_tensor(value), None
+        return _tensor(value), None
     if not (hasattr(value, "__len__") and hasattr(value, "__getitem__")):
         raise DataError(f"data of type {type(value).__name__} is neither a tensor nor a dataset with a length")
     items = [value[i] for i in range(len(value))]
     if not items:
         raise DataError("the data set is empty")
     rows = [item if isinstance(item, tuple | list) else (item,) for item in items]
-    x, *y = (torch.stack([torch.as_tensor(value) for value in column]) for column in zip(*rows, strict=True))
+    try:
+        x, *y = (torch.stack([torch.as_tensor(value) for value in column]) for column in zip(*rows, strict=True))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(f"data of type {type(value).__name__} does not stack to tensors: {error}") from error
     return x, y[0] if y else None
+
+
+def _tensor(value: Any) -> torch.Tensor:
+    try:
+        tensor = torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(f"data of type {type(value).__name__} is no array of numbers: {error}") from error
+    if not tensor.ndim or not len(tensor):
+        raise DataError("the data has no examples: their number is its first axis")
+    return tensor

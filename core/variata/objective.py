@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 import torch
+from pydantic import FiniteFloat
 from torch import Tensor, nn
 
 from .data import Batch
@@ -29,7 +30,7 @@ class Schedule(ABC):
         """The value at this moment."""
 
 
-Scheduled = float | Schedule
+Scheduled = FiniteFloat | Schedule
 """An option that may be a number or a schedule; `now(option)` gives its value."""
 
 

@@ -26,7 +26,7 @@ from packaging.version import Version
 
 from . import __version__, hookspecs
 from .declarations import Command, Component, Kind, hookimpl
-from .errors import PluginError, VariataWarning, article, suggest
+from .errors import PluginError, VariataWarning, article, reason_of, suggest
 
 GROUP = "variata"
 BUILT_IN = "variata"
@@ -42,6 +42,7 @@ CORE_KINDS = [
     Kind("network", "variata.interfaces:Network", "a deterministic map of arrays"),
     Kind("data", "variata.data:Data", "a data set: what an example is, and three splits"),
     Kind("optimizer", "variata.objective:Optimizer", "how parameters move"),
+    Kind("metric", "variata.interfaces:Metric", "a figure beyond the likelihood's"),
     Kind("schedule", "variata.objective:Schedule", "a number that depends on how far training has come"),
 ]
 
@@ -92,7 +93,7 @@ class Entry:
         except Exception as error:
             raise PluginError(
                 f"{self.component.kind} {self.component.name!r} of plugin {self.plugin.id} cannot be imported: "
-                f"{type(error).__name__}: {error}"
+                f"{reason_of(error)}"
             ) from error
 
 
@@ -150,10 +151,10 @@ class Registry:
             folder = self._call(plugin, "variata_presets")
             if folder is not None:
                 plugin.presets = {file.stem: file for file in sorted(Path(folder).glob("*.yaml"))}
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if self._manager.has_plugin(plugin.id):
                 self._manager.unregister(name=plugin.id)
-            plugin.fail(f"{type(error).__name__}: {error}", trace=traceback.format_exc())
+            plugin.fail(reason_of(error), trace=traceback.format_exc())
 
     def _declared(self, plugin: Plugin, hook: str, expected: type) -> Iterator[Any]:
         for item in self._call(plugin, hook) or ():
@@ -185,7 +186,14 @@ class Registry:
 
     def kind_classes(self) -> dict[type, str]:
         """The abstract class of every kind, and the kind's name."""
-        return {kind.load(): kind.name for kind in self.kinds().values()}
+        classes: dict[type, str] = {}
+        for kind in self.kinds().values():
+            try:
+                classes[kind.load()] = kind.name
+            except Exception as error:
+                message = f"the kind {kind.name} cannot be imported: {reason_of(error)}"
+                warnings.warn(message, VariataWarning, stacklevel=2)
+        return classes
 
     def entries(self, kind: str | None = None) -> list[Entry]:
         """Every component, or those of a kind."""
@@ -210,8 +218,12 @@ class Registry:
         if len(matches) == 1:
             return matches[0]
         if matches:
-            choices = " or ".join(f"{e.plugin.distribution}/{bare}" for e in matches)
-            raise PluginError(f"{kind} {name!r} is offered by more than one plugin: write {choices}")
+            choices = list(dict.fromkeys(f"{e.plugin.distribution}/{bare}" for e in matches))
+            remedy = f"write {' or '.join(choices)}" if len(choices) > 1 else "rename one of them"
+            offered = "more than one plugin" if len(choices) > 1 else " and ".join(e.plugin.id for e in matches)
+            raise PluginError(f"{kind} {name!r} is offered by {offered}: {remedy}")
+        if elsewhere := [f"{e.plugin.distribution}/{bare}" for e in entries if e.component.name == bare]:
+            raise PluginError(f"there is no {kind} {name}; write {' or '.join(elsewhere)}")
         other = [e.component.kind for e in self.entries() if e.component.name == bare]
         if other:
             known = _of(e.component.name for e in entries)
@@ -260,8 +272,8 @@ class Registry:
             try:
                 function(context)
             except Exception as error:
-                reason = " ".join(f"{type(error).__name__}: {error}".split())
-                warnings.warn(f"plugin {plugin.id} failed in {hook}: {reason}", VariataWarning, stacklevel=2)
+                message = " ".join(f"plugin {plugin.id} failed in {hook}: {reason_of(error)}".split())
+                warnings.warn(message, VariataWarning, stacklevel=2)
 
 
 _registry: Registry | None = None
@@ -300,13 +312,17 @@ def plugin(components: Iterable[Component | Kind] | Any, name: str = "inline") -
         PluginError: a hook is misspelt, or raises.
     """
     module = _Inline(components) if isinstance(components, list | tuple) else components
-    taken = {p.id for p in registry().plugins}
-    unique = next(n for i in range(len(taken) + 1) if f"{LOCAL}:{(n := name if not i else f'{name}{i}')}" not in taken)
-    registered = registry().register(module, unique)
+    registered = registry().register(module, _free(name))
     try:
         yield registered
     finally:
         registry().unregister(registered)
+
+
+def _free(name: str) -> str:
+    """The name of a local plugin, with a number where another one has it."""
+    taken = {p.name for p in registry().plugins if p.distribution == LOCAL}
+    return next(free for i in range(len(taken) + 1) if (free := f"{name}{i or ''}") not in taken)
 
 
 def load_file(path: str | Path) -> Plugin:
@@ -316,7 +332,7 @@ def load_file(path: str | Path) -> Plugin:
         PluginError: the file is not there, cannot be imported, or declares nothing.
     """
     file = Path(path).resolve()
-    if not file.is_file():
+    if not os.path.isfile(file):
         raise PluginError(f"{path}: there is no such plugin file")
     for known in registry().plugins:
         if known.file == file:
@@ -333,12 +349,12 @@ def load_file(path: str | Path) -> Plugin:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise PluginError(f"{path}: {type(error).__name__}: {error}") from error
+        raise PluginError(f"{path}: {reason_of(error)}") from error
     if not any(_marked(value) for value in vars(module).values()):
         raise PluginError(f"{path}: declares nothing; give it `@variata.hookimpl def variata_components()`")
-    loaded = registry().register(module, file.stem, file=file)
+    loaded = registry().register(module, _free(file.stem), file=file)
     loaded.version = digest[:12]
     return loaded
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import platform
 import shutil
 import time
@@ -13,21 +14,25 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from pydantic import TypeAdapter
 
 from . import __version__
 from .assembly import assemble, build_data
 from .checkpoint import load_weights, save_weights, write_json, write_text
 from .config import Spec, load_spec
 from .data import Data, DataSpec
-from .errors import RunError, VariataWarning
-from .plugins import BUILT_IN, LOCAL, load_file, registry
+from .errors import DataError, RunError, VariataWarning
+from .plugins import LOCAL, load_file, registry
 from .sources import Live
-from .yaml12 import parse
+from .training import choose_device
+from .yaml12 import parse_file
 
 SPEC, PLUGINS, WEIGHTS, METRICS, STATUS = "spec.yaml", "plugins.json", "model.safetensors", "metrics.jsonl", "run.json"
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -52,7 +57,7 @@ class Run:
         path: the folder.
         spec: the specification, everything resolved.
         model: the model, in evaluation mode.
-        status: "finished", "interrupted" (by Ctrl-C) or "not finite".
+        status: "finished", "interrupted" (by Ctrl-C), "not finite" or "failed".
     """
 
     def __init__(self, path: Path, spec: Spec, model: Any, status: str, data: Data | None = None) -> None:
@@ -65,21 +70,28 @@ class Run:
 
         Raises:
             RunError: it was a live object, and was not passed to `variata.load`.
+            DataError: it is no longer what the model was trained on.
         """
         section = self.spec["data"]
         if self._data is None and isinstance(section, Live) and isinstance(section.value, _NotSaved):
             raise RunError(
                 f"{self.path}: the data was a live object ({section.value.text}): pass data= to variata.load"
             )
-        return self._data or build_data(self.spec)
+        data = self._data or build_data(self.spec)
+        if data.spec.shape != self.model.spec.shape or data.spec.support != self.model.spec.support:
+            now, then = (f"{list(spec.shape)}, {spec.describe()}" for spec in (data.spec, self.model.spec))
+            raise DataError(f"{self.path}: the data is {now}, and was {then} when the model was trained")
+        return data
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
-        """The rows of metrics.jsonl."""
-        file = self.path / METRICS
-        return (
-            [json.loads(line) for line in file.read_text().splitlines() if line.endswith("}")] if file.exists() else []
-        )
+        """The rows of metrics.jsonl; a row that was cut short is left out."""
+        rows = []
+        with contextlib.suppress(FileNotFoundError):
+            for line in (self.path / METRICS).read_text(encoding="utf-8", errors="replace").splitlines():
+                with contextlib.suppress(ValueError):
+                    rows.append(json.loads(line))
+        return rows
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r}, {type(self.model).__name__}, {self.status})"
@@ -124,7 +136,7 @@ def write_description(folder: Path, spec: Spec) -> None:
         record = {"distribution": origin.distribution, "plugin": origin.name, "version": origin.version}
         parts[f"{part.entry.component.kind}/{part.use}"] = record
         if origin.file is not None and origin.name not in local:
-            copy = folder / "plugins" / origin.file.name
+            copy = folder / "plugins" / f"{origin.name}.py"
             with contextlib.suppress(FileExistsError):
                 copy.parent.mkdir()
             shutil.copyfile(origin.file, copy)
@@ -154,65 +166,90 @@ def load(path: str | Path, *, plugins: Iterable[str | Path] = (), device: str = 
         ConfigError: its specification cannot be built with what is installed.
     """
     folder = Path(path)
-    if not (folder / SPEC).is_file():
+    if not os.path.isfile(folder / SPEC):
         raise RunError(
-            f"{folder}: {'is no run folder (it has no spec.yaml)' if folder.is_dir() else 'there is no such run'}"
+            f"{folder}: {'is no run folder (it has no spec.yaml)' if os.path.isdir(folder) else 'there is no such run'}"
         )
     for file in plugins:
         load_file(file)
     provided = _check_plugins(folder)
     spec = load_spec(folder / SPEC, live={**_not_saved(folder / SPEC), **live}, provided=provided)
-    if spec.built is None:
+    if not spec.built:
         raise RunError(f"{folder / SPEC}: says nothing of how it was built; it was not written by a run")
-    built = spec.built
-    assembly = assemble(spec, DataSpec.from_json(built["data"]))
+    try:
+        data_spec = DataSpec.from_json(spec.built["data"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise RunError(f"{folder / SPEC}: what it says under `built` is damaged; it is not to be edited") from error
+    assembly = assemble(spec, data_spec)
     load_weights(assembly.model, folder / WEIGHTS)
-    status = _status(folder)
+    status = _read(folder / STATUS, _Status, "; the run was stopped before it ended").status
     if status != "finished":
         message = f"{folder}: training did not reach its end ({status}); these are its last weights"
         warnings.warn(message, VariataWarning, stacklevel=2)
     data = build_data(spec) if "data" in live else None
-    return Run(folder, spec, assembly.model.to(device).eval(), status, data)
+    return Run(folder, spec, assembly.model.to(choose_device(device, "device")).eval(), status, data)
 
 
-def _status(folder: Path) -> str:
+@dataclass
+class _Origin:
+    distribution: str
+    version: str
+
+
+@dataclass
+class _LocalFile:
+    file: str
+    sha256: str
+
+
+@dataclass
+class _Description:
+    """What `write_description` says in plugins.json."""
+
+    components: dict[str, _Origin]
+    files: dict[str, _LocalFile]
+
+
+@dataclass
+class _Status:
+    status: str
+
+
+def _read(path: Path, record: type[T], remedy: str) -> T:
     try:
-        return json.loads((folder / STATUS).read_text())["status"]
-    except (OSError, ValueError, KeyError) as error:
-        raise RunError(f"{folder / STATUS}: cannot be read; the run was stopped before it ended") from error
+        return TypeAdapter(record).validate_json(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: is missing or damaged{remedy}") from error
 
 
 def _check_plugins(folder: Path) -> dict[str, str]:
-    try:
-        record = json.loads((folder / PLUGINS).read_text())
-        components, files = record["components"], record["files"]
-    except (OSError, ValueError, KeyError) as error:
-        raise RunError(f"{folder / PLUGINS}: is missing or damaged") from error
-    installed = {plugin.distribution: plugin for plugin in registry().loaded()}
+    """ "kind/name" of every component to the distribution that gave it, all of which are here."""
+    description = _read(folder / PLUGINS, _Description, "")
     known = {plugin.version for plugin in registry().loaded() if plugin.file is not None}
-    for name, entry in files.items():
-        if entry["sha256"][:12] not in known:
-            remedy = f"pass its file, as in --plugin {folder / entry['file']}, after reading it"
+    for name, entry in description.files.items():
+        if entry.sha256[:12] not in known:
+            remedy = f"pass its file, as in --plugin {folder / entry.file}, after reading it"
             raise RunError(f"{folder}: was trained with the local plugin {name}: {remedy}")
-    provided = {}
-    for key, origin in components.items():
-        distribution = origin["distribution"]
-        if distribution != LOCAL:
-            plugin = installed.get(distribution)
-            if plugin is None:
-                kind, _, use = key.partition("/")
-                what = f"the {kind} {use} of {distribution} {origin['version']}"
-                raise RunError(f"{folder}: needs {what}, which is not installed: pip install {distribution}")
-            if plugin.version != origin["version"] and distribution != BUILT_IN:
-                message = f"{folder}: was trained with {distribution} {origin['version']}, this is {plugin.version}"
-                warnings.warn(message, VariataWarning, stacklevel=3)
-        provided[key] = distribution
-    return provided
+    versions = {plugin.distribution: plugin.version for plugin in registry().loaded()}
+    changed: dict[str, str] = {}
+    for key, origin in description.components.items():
+        if origin.distribution == LOCAL:
+            continue
+        if origin.distribution not in versions:
+            kind, _, use = key.partition("/")
+            what = f"the {kind} {use} of {origin.distribution} {origin.version}"
+            raise RunError(f"{folder}: needs {what}, which is not installed: pip install {origin.distribution}")
+        if versions[origin.distribution] != origin.version:
+            changed[origin.distribution] = origin.version
+    for distribution, version in changed.items():
+        message = f"{folder}: was trained with {distribution} {version}, this is {versions[distribution]}"
+        warnings.warn(message, VariataWarning, stacklevel=3)
+    return {key: origin.distribution for key, origin in description.components.items()}
 
 
 def _not_saved(path: Path) -> dict[str, Any]:
     """Placeholders for live data and loss, which a loaded model does not need."""
-    root = parse(path.read_text(encoding="utf-8"), str(path))
+    root = parse_file(path, str(path))
     sections = {key: root.get(key) for key in ("data", "loss")}
     notes = {key: node.get("live") for key, node in sections.items() if node is not None}
     return {key: _NotSaved(str(note.value)) for key, note in notes.items() if note is not None}

@@ -4,67 +4,69 @@ do."""
 from __future__ import annotations
 
 import inspect
+import warnings
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic_core import to_jsonable_python
 
-from .config import Root
+from .config import Root, adapter_of
 from .declarations import Default
-from .errors import PluginError
+from .errors import PluginError, VariataWarning
 from .plugins import registry
 from .signature import Option, place_of, signature_of
 
+Kinds = dict[type, str]
+
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of a specification, with every installed component."""
+    """The JSON Schema (draft 2020-12) of a specification, with every installed component. What has to be there it does
+    not say: a file may extend another one, and then holds only what differs."""
     kinds = registry().kind_classes()
     definitions: dict[str, Any] = {}
     for kind in kinds.values():
         choices: list[dict[str, Any]] = []
-        names: list[str] = []
+        names: set[str] = set()
         for entry in registry().entries(kind):
+            name = entry.component.name
+            spellings = [name, f"{entry.plugin.distribution}/{name}"]
+            described = {"enum": spellings, "description": entry.component.description}
             try:
-                part_class = entry.load()
-            except PluginError:
-                continue
-            names.append(entry.component.name)
-            described = {"const": entry.component.name, "description": entry.component.description}
-            choices.append(_object(part_class, kinds, {"use": described}, ["use"]))
-        definitions[kind] = {"anyOf": [{"enum": sorted(set(names))}, *choices]} if names else {"not": {}}
-    root = _object(Root, kinds, {"extends": {"type": "string", "description": "A preset or a file to start from"}}, [])
-    root["properties"]["built"] = {"type": "object", "description": "Written by variata into a run"}
-    root.pop("required", None)
+                choices.append(_object(entry.load(), kinds, definitions, use=described))
+                names.update(spellings)
+            except PluginError as error:
+                warnings.warn(f"{kind} {name} is left out of the schema: {error}", VariataWarning, stacklevel=2)
+        definitions[kind] = {"anyOf": [{"enum": sorted(names)}, *choices]} if names else {"not": {}}
+    extends = {"type": "string", "description": "A preset or a file to start from"}
+    built = {"type": "object", "description": "Written by variata into a run"}
     draft = "https://json-schema.org/draft/2020-12/schema"
+    root = _object(Root, kinds, definitions, extends=extends, built=built)
     return {"$schema": draft, "title": "variata", **root, "$defs": definitions}
 
 
-def _object(
-    part_class: type, kinds: dict[type, str], properties: dict[str, Any], required: list[str]
-) -> dict[str, Any]:
+def _object(part_class: type, kinds: Kinds, definitions: dict[str, Any], **more: Any) -> dict[str, Any]:
     options = signature_of(part_class).options.values()
-    properties = properties | {option.name: _option(option, kinds) for option in options}
-    described = (inspect.getdoc(part_class) or "").partition("\n")[0]
     return {
         "type": "object",
-        "description": described,
-        "properties": properties,
-        "required": [*required, *(option.name for option in options if option.required)],
+        "description": (inspect.getdoc(part_class) or "").partition("\n")[0],
+        "properties": more | {option.name: _option(option, kinds, definitions) for option in options},
         "additionalProperties": False,
     }
 
 
-def _option(option: Option, kinds: dict[type, str]) -> dict[str, Any]:
+def _option(option: Option, kinds: Kinds, definitions: dict[str, Any]) -> dict[str, Any]:
     place = place_of(option.annotation, kinds)
+    choices: list[dict[str, Any]] = []
     if place.section is not None:
-        return _object(place.section, kinds, {}, [])
-    if place.kind is None:
-        described = TypeAdapter(option.annotation).json_schema()
-    else:
-        component: dict[str, Any] = {"$ref": f"#/$defs/{kinds[place.kind]}"}
-        component = {"type": "array", "items": component} if place.many else component
-        choices = [component, *([TypeAdapter(place.leaf).json_schema()] if place.leaf is not None else [])]
-        choices += [{"type": "null"}] if place.optional else []
-        described = component if len(choices) == 1 else {"anyOf": choices}
+        choices.append(_object(place.section, kinds, definitions))
+    if place.kind is not None:
+        component = {"$ref": f"#/$defs/{kinds[place.kind]}"}
+        choices.append({"type": "array", "items": component} if place.many else component)
+    if place.leaf is not None and place.section is None:
+        leaf = adapter_of(place.leaf).json_schema(ref_template="#/$defs/{model}")
+        definitions |= leaf.pop("$defs", {})
+        choices.append(leaf)
+    choices += [{"type": "null"}] if place.optional else []
+    described = choices[0] if len(choices) == 1 else {"anyOf": choices}
     if isinstance(option.default, Default):
         return described | {"default": {"use": option.default.use, **dict(option.default.options)}}
-    return described if option.required else described | {"default": option.default}
+    return described if option.required else described | {"default": to_jsonable_python(option.default)}

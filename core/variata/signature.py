@@ -55,13 +55,13 @@ def signature_of(part_class: Any) -> Signature:
     given: list[str] = []
     options: dict[str, Option] = {}
     shared: dict[str, Any] = {}
+    of_fields = dataclasses.is_dataclass(part_class)  # then each field's annotation is read where its class is written
     if constructor in (object.__init__, nn.Module.__init__):
         return Signature((), {}, {})
     try:
-        hints = typing.get_type_hints(constructor, include_extras=True)
-    except NameError as error:
+        hints = typing.get_type_hints(part_class if of_fields else constructor, include_extras=True)
+    except Exception as error:  # annotations are expressions, and may raise anything
         raise PluginError(f"{title}: the annotations of its constructor cannot be read ({error})") from error
-    of_fields = dataclasses.is_dataclass(part_class)
     parameters = list(inspect.signature(constructor).parameters.values())[1:]
     for parameter in parameters:
         name = parameter.name
@@ -105,7 +105,7 @@ def place_of(annotation: Any, kinds: dict[type, str]) -> Place:
             inner, wrapped = arguments[0], True
         late = get_origin(inner) is Factory
         inner = get_args(inner)[0] if late else inner
-        if inner in kinds:
+        if isinstance(inner, type) and inner in kinds:
             kind, deferred, many = inner, late, wrapped
         elif member is not type(None):
             leaves.append(member)

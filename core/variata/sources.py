@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .errors import ConfigError, Place, Problem, suggest
 from .plugins import registry
-from .yaml12 import Node, from_plain, parse
+from .yaml12 import Node, from_plain, parse, parse_file
 
 COMMAND_LINE = Place("command line")
 
@@ -42,7 +43,7 @@ def read(config: str | Path | Mapping[str, Any], overrides: Any = (), live: Mapp
     Args:
         config: a YAML file, a preset's name, or a mapping.
         overrides: `KEY=VALUE` texts, or a mapping of dotted keys to values.
-        live: dotted keys to live objects.
+        live: dotted keys to live objects, or to names of components.
 
     Raises:
         ConfigError: there is no such file or preset, or it cannot be read.
@@ -51,8 +52,9 @@ def read(config: str | Path | Mapping[str, Any], overrides: Any = (), live: Mapp
         name, node = "python", from_plain(config, Place("python"))
         folder, trail = Path.cwd(), ()
     else:
-        name, node, folder = _open(str(config), Path.cwd(), None)
-        trail = (str(folder / name),)
+        name = str(config)
+        node, path = _open(name, Path.cwd(), None)
+        folder, trail = path.parent, (path,)
     dropped: list[str] = []
     node = _extended(_mapping(node, name), folder, trail, dropped)
     base = node
@@ -84,26 +86,20 @@ def merge(base: Node, over: Node, path: str, dropped: list[str]) -> Node:
     return Node(items, over.place if over.place != COMMAND_LINE else base.place, base.origin, base.key)
 
 
-def _open(name: str, folder: Path, place: Place | None) -> tuple[str, Node, Path]:
+def _open(name: str, folder: Path, place: Place | None) -> tuple[Node, Path]:
+    """What stands in a file or a preset, and its path."""
     preset = registry().find_preset(name)
     path, origin = (preset[1], preset[0].distribution) if preset else (folder / name, None)
-    if preset is None and not path.exists():
+    if preset is None and not os.path.exists(path):
         if name.endswith((".yaml", ".yml")):
             raise ConfigError(Problem(f"there is no file {name!r}", "", place))
         raise ConfigError(
             Problem(f"there is no preset or file {name!r}{suggest(name, registry().presets())}", "", place)
         )
-    shown = f"preset {name}" if preset else name
-    try:
-        text = path.read_text(encoding="utf-8")
-    except IsADirectoryError as error:
+    if path.is_dir():
         remedy = f"; did you mean {name}/spec.yaml?" if (path / "spec.yaml").exists() else ""
-        raise ConfigError(Problem(f"is a folder, not a YAML file{remedy}", "", place or Place(name))) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(Problem("is not text in UTF-8", "", Place(name))) from error
-    except OSError as error:
-        raise ConfigError(Problem(f"cannot be read: {error.strerror}", "", Place(name))) from error
-    return name, parse(text, shown, origin), path.parent
+        raise ConfigError(Problem(f"is a folder, not a YAML file{remedy}", "", place or Place(name or ".")))
+    return parse_file(path, f"preset {name}" if preset else name, origin), path.resolve()
 
 
 def _mapping(node: Node, name: str) -> Node:
@@ -112,28 +108,27 @@ def _mapping(node: Node, name: str) -> Node:
     return node
 
 
-def _extended(node: Node, folder: Path, trail: tuple[str, ...], dropped: list[str]) -> Node:
+def _extended(node: Node, folder: Path, trail: tuple[Path, ...], dropped: list[str]) -> Node:
     base = node.value.pop("extends", None)
     if base is None:
         return node
     if not isinstance(base.value, str):
         raise ConfigError(Problem("must be the name of one preset or file", "extends", base.place))
-    name, below, base_folder = _open(base.value, folder, base.place)
-    here = str(base_folder / name)
-    if here in trail:
-        raise ConfigError(Problem(f"{name} extends itself", "extends", base.place))
-    parent = _extended(_mapping(below, name), base_folder, (*trail, here), dropped)
+    below, path = _open(base.value, folder, base.place)
+    if path in trail:
+        raise ConfigError(Problem(f"{base.value} extends itself", "extends", base.place))
+    parent = _extended(_mapping(below, base.value), path.parent, (*trail, path), dropped)
     return merge(parent, node, "", dropped)
 
 
 def _overlay(overrides: Any, live: Mapping[str, Any]) -> Node:
     root = Node({}, COMMAND_LINE)
     problems: list[Problem] = []
+    items: list[tuple[str, Node]] = []
     if isinstance(overrides, Mapping):
-        items: Iterable[tuple[str, Node]] = [(str(k), from_plain(v, Place("override"))) for k, v in overrides.items()]
+        items += [(str(key), from_plain(value, Place("override"))) for key, value in overrides.items()]
     else:
-        items = []
-        for text in overrides:
+        for text in [overrides] if isinstance(overrides, str) else overrides or ():
             key, equals, value = text.partition("=")
             if not equals or not key.strip():
                 problems.append(
@@ -144,9 +139,14 @@ def _overlay(overrides: Any, live: Mapping[str, Any]) -> Node:
                 items.append((key.strip(), _relocated(parse(value, "command line") if value.strip() else Node(None))))
             except ConfigError as error:
                 problems += [Problem(p.message, key.strip(), COMMAND_LINE) for p in error.problems]
+    for key, value in live.items():
+        if isinstance(value, type):
+            problems.append(Problem(f"{value.__name__} is a class: pass an object of it", key, Place("python")))
+        is_name = isinstance(value, str)
+        items.append((key, from_plain(value, Place("python")) if is_name else Node(Live(value), Place("python"))))
     if problems:
         raise ConfigError(problems)
-    for key, node in [*items, *((key, Node(Live(value), Place("python"))) for key, value in live.items())]:
+    for key, node in items:
         _insert(root, key.split("."), node)
     return root
 
@@ -173,4 +173,4 @@ def _insert(root: Node, keys: list[str], node: Node) -> None:
         existing.value["use"] = node
         return
     node.key = node.place
-    root.value[keys[-1]] = node
+    root.value[keys[-1]] = node if existing is None else merge(existing, node, "", [])

@@ -44,14 +44,16 @@ def check_training(assembly: Assembly, steps: int) -> tuple[float, float]:
     """Trains on one batch; every parameter must get a gradient or move in some phase.
 
     Returns:
-        The sum of the phases' losses on that batch before and after, with the same noise.
+        The sum of the phases' losses on that batch before and after, with the same noise and every schedule at its
+        start: a warm-up would raise what it is compared with.
     """
     model, loss = assembly.model, assembly.loss
     batch = first_batch(assembly)
     assert assembly.data is not None
     train = assembly.data.split("train")
     loop = Loop(model, loss, assembly.training, train, train, seed=0)
-    before = objective_value(loop, batch)
+    started = Now(loop.clock)
+    before = objective_value(loop, batch, started)
     start = {name: value.clone() for name, value in model.named_parameters()}
     start |= {f"loss.{name}": value.clone() for name, value in loss.named_parameters()}
     for _ in range(steps):
@@ -59,15 +61,14 @@ def check_training(assembly: Assembly, steps: int) -> tuple[float, float]:
     now = dict(model.named_parameters()) | {f"loss.{name}": value for name, value in loss.named_parameters()}
     still = [name for name, value in start.items() if now[name].requires_grad and torch.equal(value, now[name])]
     assert not still, f"{type(model).__name__}: no phase moves {', '.join(still)}"
-    return before, objective_value(loop, batch)
+    return before, objective_value(loop, batch, started)
 
 
 @torch.no_grad()
-def objective_value(loop: Loop, batch: Batch) -> float:
-    """The sum of all phases' objectives at the end of every schedule, with noise of a fixed seed."""
+def objective_value(loop: Loop, batch: Batch, now: Now) -> float:
+    """The sum of all phases' objectives at one moment, with noise of a fixed seed."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        now = Now.at_end()
         return sum(float(phase.loss(loop.model, batch, now).total()) for phase in loop.phases)
 
 

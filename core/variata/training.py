@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -108,7 +107,11 @@ class Loop:
         recipe = phase.optimizer or self.training.optimizer
         if not phase.parameters:
             raise ConfigError(Problem(f"phase {phase.name} has no parameter to move", "loss"))
-        return recipe, recipe.build(phase.parameters, self._rate(recipe))
+        try:
+            return recipe, recipe.build(phase.parameters, self._rate(recipe))
+        except ValueError as error:
+            where = "train.optimizer" if phase.optimizer is None else "loss"
+            raise ConfigError(Problem(f"the optimizer refuses its options: {error}", where)) from error
 
     def _rate(self, recipe: Optimizer) -> float:
         return recipe.lr(self.clock) if isinstance(recipe.lr, Schedule) else recipe.lr
@@ -203,7 +206,7 @@ class Loop:
         """The batches that are left of an epoch, as row numbers."""
         generator = torch.Generator().manual_seed(self.seed * _ORDER_STRIDE + epoch)
         order = torch.randperm(len(self.train), generator=generator)
-        size = self.training.batch_size
+        size = min(self.training.batch_size, len(order))
         done = self.clock.step % self.clock.steps_per_epoch
         return iter(order.split(size)[done:])
 
@@ -228,8 +231,8 @@ def seed_training(seed: int) -> None:
     torch.manual_seed(seed + _TRAINING_STREAM)
 
 
-def choose_device(name: str) -> torch.device:
-    """The device that `train.device` names.
+def choose_device(name: str, path: str = "train.device") -> torch.device:
+    """The device that the option at `path` names.
 
     Raises:
         ConfigError: torch knows no such device, or it is not here.
@@ -237,11 +240,11 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        torch.empty(0, device=name)
+        torch.zeros((), device=name).item()
         return torch.device(name)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise ConfigError(Problem(f"device {name!r} cannot be used: {reason}", "train.device")) from error
+        raise ConfigError(Problem(f"device {name!r} cannot be used: {reason}", path)) from error
 
 
 @contextmanager
@@ -263,14 +266,3 @@ def interruptible() -> Iterator[Callable[[], bool]]:
         yield asked.is_set
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-class Stopwatch:
-    """Seconds since it was made."""
-
-    def __init__(self) -> None:
-        self._start = time.perf_counter()
-
-    @property
-    def seconds(self) -> float:
-        return time.perf_counter() - self._start

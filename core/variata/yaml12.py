@@ -7,9 +7,12 @@ implicit resolvers are those of YAML 1.2, and duplicates, aliases that contain t
 from __future__ import annotations
 
 import math
+import numbers
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -93,6 +96,8 @@ def parse(text: str, file: str, origin: str | None = None) -> Node:
         raise ConfigError(Problem(f"YAML syntax: {context}{error.problem}", "", place)) from error
     except yaml.YAMLError as error:
         raise ConfigError(Problem(f"YAML syntax: {error}", "", Place(file))) from error
+    except UnicodeEncodeError as error:
+        raise ConfigError(Problem("is not text in UTF-8", "", Place(file))) from error
     except RecursionError as error:
         raise ConfigError(Problem("nested too deeply", "", Place(file))) from error
     if root is None:
@@ -104,12 +109,31 @@ def parse(text: str, file: str, origin: str | None = None) -> Node:
     return node
 
 
+def parse_file(path: Path, shown: str, origin: str | None = None) -> Node:
+    """Reads a file, which messages call `shown`.
+
+    Raises:
+        ConfigError: it cannot be read, is not text, or as for `parse`.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(Problem("is not text in UTF-8", "", Place(shown))) from error
+    except OSError as error:
+        raise ConfigError(Problem(f"cannot be read: {error.strerror}", "", Place(shown))) from error
+    return parse(text, shown, origin)
+
+
 def from_plain(value: Any, place: Place | None = None) -> Node:
     """Nodes of a Python value (an override given in Python, a default)."""
     if isinstance(value, Mapping):
         return Node({str(key): from_plain(item, place) for key, item in value.items()}, place)
     if isinstance(value, list | tuple):
         return Node([from_plain(item, place) for item in value], place)
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    elif isinstance(value, numbers.Integral) and not isinstance(value, int):  # numpy's
+        value = int(value)
     return Node(value, place)
 
 

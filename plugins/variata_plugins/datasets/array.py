@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from pydantic import Field, NonNegativeInt
+from pydantic import Field
 from torch import Tensor
 
 from variata import (
@@ -22,6 +22,7 @@ from variata import (
     DataError,
     DataSpec,
     Problem,
+    Seed,
     Split,
     VariataWarning,
     check_finite,
@@ -69,7 +70,7 @@ class Array(Data):
         dequantize: Dequantize = "none",
         validation: Share = 0.1,
         test: Share = 0.1,
-        split_seed: NonNegativeInt = 0,
+        split_seed: Seed = 0,
     ) -> None:
         parts = _parts(path, _read(path), x, y)
         values, labels = parts["train"]

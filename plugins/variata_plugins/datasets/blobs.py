@@ -10,10 +10,10 @@ import math
 from typing import Literal
 
 import torch
-from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
-from variata import ConfigError, Data, DataSpec, Problem, Split, split_rows
+from variata import ConfigError, Data, DataSpec, Problem, Seed, Split, split_rows
 
 from .pixels import Share
 
@@ -42,7 +42,7 @@ class Blobs(Data):
         examples: PositiveInt = 10_000,
         validation: Share = 0.1,
         test: Share = 0.1,
-        split_seed: NonNegativeInt = 0,
+        split_seed: Seed = 0,
     ) -> None:
         self.centres, self.std = _centres(layout, modes), std
         limits = {"low": -math.inf, "high": math.inf, "measure": "lebesgue"}

@@ -9,9 +9,8 @@ from __future__ import annotations
 from functools import cached_property
 
 import torch
-from pydantic import NonNegativeInt
 
-from variata import Data, DataSpec, Split, split_rows
+from variata import Data, DataSpec, Seed, Split, split_rows
 
 from .pixels import Binarize, Dequantize, Pixels, Range, Share
 
@@ -33,7 +32,7 @@ class Digits(Data):
         dequantize: Dequantize = "none",
         validation: Share = 0.1,
         test: Share = 0.2,
-        split_seed: NonNegativeInt = 0,
+        split_seed: Seed = 0,
     ) -> None:
         self._pixels = Pixels(DataSpec((1, 8, 8), "levels", levels=17, classes=10), binarize, scale, dequantize)
         self._held_out, self._seed = {"validation": validation, "test": test}, split_seed

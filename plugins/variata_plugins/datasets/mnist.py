@@ -11,9 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pydantic import NonNegativeInt
 
-from variata import Data, DataError, DataSpec, Split, split_rows
+from variata import Data, DataError, DataSpec, Seed, Split, split_rows
 
 from .idx import read_idx
 from .pixels import Binarize, Dequantize, Pixels, Range, Share
@@ -52,7 +51,7 @@ class MNIST(Data):
         scale: Range = (0.0, 1.0),
         dequantize: Dequantize = "none",
         validation: Share = 0,
-        split_seed: NonNegativeInt = 0,
+        split_seed: Seed = 0,
     ) -> None:
         arrays = {name: read_idx(path, FILES[name][1] if verify else None) for name, path in _files(root).items()}
         x, y = _pair(arrays, "train")

@@ -29,7 +29,7 @@ def sample(
         str | None, typer.Option(help="A class (3), or some of them in turn (0..9, label=0..9, 1,3).")
     ] = None,
     mean: Annotated[bool, typer.Option("--mean", help="The decoder's mean instead of a draw from p(x | z).")] = False,
-    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the draws.")] = 0,
     plugin: Files = None,
 ) -> None:
     """Draw examples from a trained model, as a picture or as numbers."""
@@ -95,18 +95,17 @@ def _labels(text: str | None, n: int, model: Model) -> Tensor | None:
     if text is None:
         return None
     classes = model.spec.classes
-    if not getattr(model, "conditional", False) or classes is None:
+    if not model.conditional or classes is None:
         raise ConfigError(
             Problem("this model has no class condition; train one with model.condition=true", "--condition")
         )
     labels: list[int] = []
     for part in text.removeprefix("label=").split(","):
-        match = re.fullmatch(r"\s*(\d+)(?:\.\.(\d+))?\s*", part)
+        match = re.fullmatch(r"\s*(\d{1,9})(?:\.\.(\d{1,9}))?\s*", part)
         if match is None:
             raise ConfigError(Problem(f"{text!r} is no class: write 3, 0..9 or 1,3", "--condition"))
-        first = int(match[1])
-        labels += range(first, int(match[2] or first) + 1)
-    outside = [label for label in labels if label >= classes]
-    if outside or not labels:
-        raise ConfigError(Problem(f"the classes are 0..{classes - 1} (got {text})", "--condition"))
+        first, last = int(match[1]), int(match[2] or match[1])
+        if not first <= last < classes:
+            raise ConfigError(Problem(f"the classes are 0..{classes - 1} (got {text})", "--condition"))
+        labels += range(first, last + 1)
     return torch.tensor([labels[i % len(labels)] for i in range(n)])

@@ -1,0 +1,99 @@
+r"""A figure with what belongs to it: its standard error, what it bounds, and what it is a density of.
+
+Two errors are kept apart. `standard_error` is that of the mean over examples: how far another test set of this size
+would lie. `monte_carlo_error` is that of the estimate on these very examples: how far another seed would lie.
+
+    bits per dimension = NLL / (D ln 2) - log2(width of a level),
+
+where the width is 1 for probabilities of levels and (high - low) / levels for densities of dequantised ones: eight
+bits more than the density says, for 256 levels in [0, 1] (Theis, van den Oord and Bethge, 2016, A note on the
+evaluation of generative models, arXiv:1511.01844).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pydantic import PositiveInt
+from torch import Tensor
+
+from .data import DataSpec, Seed, SplitName
+
+Estimate = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSettings:
+    """How an evaluation is done.
+
+    Attributes:
+        split: "train", "validation" or "test".
+        samples: importance samples for each example.
+        seed: of every draw.
+        batch_size: examples at a time.
+    """
+
+    split: SplitName = "test"
+    samples: PositiveInt = 500
+    seed: Seed = 0
+    batch_size: PositiveInt = 256
+
+
+def estimate(values: Tensor, variance: Tensor | None = None, **notes: Any) -> Estimate:
+    """The mean of one value for each example, with its errors.
+
+    Args:
+        values: `[examples]`.
+        variance: `[examples]`, of each value as an estimate.
+        notes: what else belongs to the figure: `kind` ("exact", "upper_bound", "lower_bound", "biased"), `measure`, ...
+    """
+    n, values = len(values), values.double()
+    error = float(values.std() / math.sqrt(n)) if n > 1 else None
+    figure: Estimate = {"value": float(values.mean()), "standard_error": error}
+    if variance is not None and variance.isfinite().all():
+        figure["monte_carlo_error"] = float(variance.double().sum().sqrt() / n)
+    return figure | {"examples": n} | notes
+
+
+def measure_of(spec: DataSpec) -> str:
+    """What likelihoods of this data are densities of, in words."""
+    return f"{spec.measure}, {spec.transform}"
+
+
+def bits_per_dimension(nll: Estimate, spec: DataSpec) -> dict[str, Estimate]:
+    """The same figure in bits per dimension, where the data has levels or had them before it was dequantised."""
+    if spec.levels is None:
+        return {}
+    width = (spec.high - spec.low) / spec.levels if spec.measure == "lebesgue" else 1.0
+    scale = 1 / (spec.dimensions * math.log(2))
+    errors = {key: nll[key] and nll[key] * scale for key in ("standard_error", "monte_carlo_error") if key in nll}
+    return {"bits_per_dim": nll | {"value": nll["value"] * scale - math.log2(width)} | errors}
+
+
+class Moments:
+    """Mean and variance over examples, a batch at a time (Chan, Golub and LeVeque, 1983)."""
+
+    def __init__(self) -> None:
+        self.count, self.mean, self._squares = 0, torch.zeros(()), torch.zeros(())
+
+    def add(self, rows: Tensor) -> None:
+        """`[examples, *any]`."""
+        rows = rows.double()
+        count, mean = len(rows), rows.mean(0)
+        step = mean - self.mean
+        total = self.count + count
+        self._squares = self._squares + (rows - mean).square().sum(0) + step.square() * self.count * count / total
+        self.mean, self.count = self.mean + step * count / total, total
+
+    @property
+    def variance(self) -> Tensor:
+        """Of the examples seen: the sum of squares over their number."""
+        return self._squares / self.count
+
+    @property
+    def standard_error(self) -> Tensor:
+        """Of the mean."""
+        return (self._squares / max(self.count - 1, 1) / self.count).sqrt()

@@ -1,0 +1,167 @@
+r"""How well a latent-variable model models data, from importance samples that are never kept.
+
+    w_k     = p(x, z_k) / q(z_k | x),  z_k ~ q(z | x)
+    ELBO    = E_q[log p(x|z)] - KL(q(z|x) || p(z))                      <= log p(x)
+    IWAE_K  = log 1/K sum_k w_k,  E[IWAE_K] rises with K                <= log p(x)
+    ESS     = (sum_k w_k)^2 / sum_k w_k^2,  between 1 and K
+    I(x; z) = E_x KL(q(z|x) || q(z)),  q(z) = 1/N sum_n q(z | x_n)      <= log N
+    KL(q(z) || p(z)) = E_x KL(q(z|x) || p(z)) - I(x; z)
+
+A dimension j is active where Var_x E_q[z_j] > 0.01. Burda, Grosse and Salakhutdinov (2016), Importance Weighted
+Autoencoders, arXiv:1509.00519 (the bound, active units). Hoffman and Johnson (2016), ELBO surgery (the decomposition).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from .data import Batch
+from .distributions import DiagonalNormal
+from .errors import Unsupported
+from .estimates import Estimate, Moments, bits_per_dimension, estimate, measure_of
+from .interfaces import LatentVariable
+from .terms import Terms
+
+_MOST_ROWS = 16384
+_AGGREGATE = 2048
+ACTIVE = 0.01
+
+
+class LatentEstimates:
+    """Estimates of a `LatentVariable`'s likelihood and of what its latents carry, batch by batch.
+
+    Args:
+        model: in evaluation mode.
+        samples: importance samples of each example, taken in chunks: memory does not grow with their number.
+    """
+
+    def __init__(self, model: LatentVariable, samples: int) -> None:
+        self.model, self.samples = model, samples
+        self._columns: dict[str, list[Tensor]] = {}
+        self._means, self._dimensions = Moments(), Moments()
+        self._posteriors: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def add(self, batch: Batch) -> None:
+        """Takes in a batch of examples."""
+        weights = _Weights()
+        done = 0
+        while done < self.samples:
+            size = max(1, min(self.samples - done, _MOST_ROWS // len(batch)))
+            terms = self.model.terms(batch.x, batch.y, samples=size)
+            weights.add(terms)
+            if not done:
+                self._look(terms)
+            done += size
+        for name, values in weights.read(self.samples).items():
+            self._columns.setdefault(name, []).append(values.cpu())
+        self._means.add(self.model.encode(batch.x, batch.y).flatten(1))
+
+    def _look(self, terms: Terms) -> None:
+        """Keeps what the latents carry: KL of each dimension, and some posteriors with a draw of each."""
+        try:
+            rows = [
+                terms.mean_over_samples(layer.kl_per_dimension().flatten(-len(layer.q.event_shape)), 1)
+                for layer in terms.layers
+            ]
+        except Unsupported:
+            return
+        self._dimensions.add(torch.cat(rows, dim=1))
+        layer = terms.layers[0]
+        held = sum(len(mean) for mean, *_ in self._posteriors)
+        if len(terms.layers) == 1 and isinstance(layer.q, DiagonalNormal) and held < _AGGREGATE:
+            self._posteriors.append((layer.q.mu.flatten(1), layer.q.logvar.flatten(1), layer.z[0].flatten(1)))
+
+    def result(self) -> dict[str, Estimate]:
+        """Every estimate by name."""
+        columns = {name: torch.cat(values) for name, values in self._columns.items()}
+        spec, samples = self.model.spec, self.samples
+        common = {"measure": measure_of(spec), "samples": samples}
+        sampled = columns["likelihood_variance"]
+        metrics = {
+            "elbo": estimate(columns["elbo"], sampled, kind="lower_bound", **common),
+            "reconstruction": estimate(columns["reconstruction"], sampled, **common),
+            "kl": estimate(columns["kl"]),
+            "nll": estimate(
+                -columns["log_mean"],
+                columns["log_mean_variance"],
+                kind="upper_bound",
+                estimator="importance sampling from q(z | x)",
+                **common,
+            ),
+            "gap": estimate(columns["gap"], estimator="log mean weight - mean log weight", samples=samples),
+            "effective_samples": estimate(columns["effective_samples"], samples=samples),
+        }
+        metrics |= bits_per_dimension(metrics["nll"], spec)
+        return metrics | self._latents(columns["kl"])
+
+    def _latents(self, kl: Tensor) -> dict[str, Estimate]:
+        spread = self._means.variance
+        active = {"value": int((spread > ACTIVE).sum()), "standard_error": None}
+        if not active["value"]:
+            active["note"] = "the posterior has collapsed onto the prior: no latent dimension says anything about x"
+        metrics: dict[str, Estimate] = {"active_units": active | {"of": len(spread), "threshold": ACTIVE}}
+        if self._dimensions.count:
+            means, errors = self._dimensions.mean.tolist(), self._dimensions.standard_error.tolist()
+            metrics["kl_per_dimension"] = {"value": means, "standard_error": errors}
+        if self._posteriors:
+            mean, logvar, z = (torch.cat(parts)[:_AGGREGATE] for parts in zip(*self._posteriors, strict=True))
+            carried = mutual_information(mean, logvar, z).cpu()
+            note = {"kind": "biased", "at_most": math.log(len(mean)), "estimator": "q(z) of these examples alone"}
+            metrics["mutual_information"] = estimate(carried, **note)
+            metrics["aggregate_kl"] = estimate(kl[: len(carried)] - carried, **note)
+        return metrics
+
+
+class _Weights:
+    """Running sums over the samples of a batch's examples, `[batch]` each, in float64."""
+
+    def __init__(self) -> None:
+        self._total = self._squares = torch.tensor(-math.inf)
+        self._logs = self._likelihood = self._likelihood_squares = self._kl = torch.zeros(())
+
+    def add(self, terms: Terms) -> None:
+        log_weights, likelihood = terms.log_weights().double(), terms.log_likelihood.double()
+        self._total = torch.logaddexp(self._total, log_weights.logsumexp(0))
+        self._squares = torch.logaddexp(self._squares, (2 * log_weights).logsumexp(0))
+        self._logs = self._logs + log_weights.sum(0)
+        self._likelihood = self._likelihood + likelihood.sum(0)
+        self._likelihood_squares = self._likelihood_squares + likelihood.square().sum(0)
+        self._kl = self._kl + terms.kl.double() * len(log_weights)
+
+    def read(self, samples: int) -> dict[str, Tensor]:
+        """What they come to, by name."""
+        log_mean = self._total - math.log(samples)
+        effective = (2 * self._total - self._squares).exp()
+        reconstruction, kl = self._likelihood / samples, self._kl / samples
+        spread = self._likelihood_squares / samples - reconstruction.square()
+        return {
+            "elbo": reconstruction - kl,
+            "reconstruction": reconstruction,
+            "kl": kl,
+            "log_mean": log_mean,
+            "gap": log_mean - self._logs / samples,
+            "effective_samples": effective,
+            # By the delta method: the relative variance of the mean weight is 1 / ESS - 1 / K, here without its bias.
+            "log_mean_variance": _unbiased(1 / effective - 1 / samples, samples),
+            "likelihood_variance": _unbiased(spread / samples, samples),
+        }
+
+
+def _unbiased(value: Tensor, samples: int) -> Tensor:
+    """A variance that was taken around the samples' own mean; of one sample it is not known."""
+    return value.clamp(min=0) * (samples / (samples - 1) if samples > 1 else math.inf)
+
+
+def mutual_information(mean: Tensor, logvar: Tensor, z: Tensor) -> Tensor:
+    r"""log q(z_i | x_i) - log 1/N sum_n q(z_i | x_n), `[N]`: its mean is I(x; z) if these N examples are all there are.
+
+    Args:
+        mean, logvar: of each example's diagonal Gaussian posterior, `[N, latent]`.
+        z: one draw of each, `[N, latent]`.
+    """
+    rows = [DiagonalNormal(mean, logvar).log_prob(part[:, None]) for part in z.double().split(64)]
+    log_q = torch.cat(rows)
+    return log_q.diagonal() - (log_q.logsumexp(1) - math.log(len(z)))
