@@ -7,6 +7,7 @@ import itertools
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -277,3 +278,22 @@ def test_every_density_can_be_trained_by_nll():
     assert model.logit.sigmoid().item() == pytest.approx(0.75, abs=0.01)
     nll = NLL()(model, split.batch(torch.arange(4)), Now.at_end())
     assert float(nll.total().detach()) == pytest.approx(-(3 * math.log(0.75) + math.log(0.25)) / 4, abs=1e-3)
+
+
+def test_inpainting_keeps_what_is_seen(tmp_path, command):
+    run = tmp_path / "run"
+    variata.train("hclt", {"train.epochs": 2, "model.structure.units": 4}, run=run)
+    status, out, err = command("inpaint", run, "--hide", "left", "-n", 20, "--out", tmp_path / "x.npz")
+    assert (status, err) == (0, "")
+    assert out.strip() == str(tmp_path / "x.npz")
+    with np.load(tmp_path / "x.npz") as arrays:
+        x, observed, inpainted = (arrays[name] for name in ("x", "observed", "inpainted"))
+    assert observed[..., 4:].all()
+    assert not observed[..., :4].any()
+    assert (inpainted[observed] == x[observed]).all()
+    assert (inpainted[~observed] != x[~observed]).any()
+    assert command("inpaint", run, "--out", tmp_path / "x.png")[0] == 0
+    assert (tmp_path / "x.png").stat().st_size > 1000
+    variata.train("vae", {"train.epochs": 1, "model.latent": 2}, run=tmp_path / "vae")
+    status, _, err = command("inpaint", tmp_path / "vae", "--out", tmp_path / "y.png")
+    assert (status, err) == (2, "error: VAE has no exact conditionals to draw from\n")
