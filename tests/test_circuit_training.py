@@ -222,6 +222,15 @@ def test_one_step_of_em_leaves_a_chow_liu_tree_where_it_is(tmp_path):
     torch.testing.assert_close(run.model.log_prob(x), exact, rtol=1e-3, atol=1e-3)
 
 
+def test_em_is_refused_for_gradients_that_are_no_counts(command, tmp_path):
+    for preset, settings in (("vae", []), ("hclt", ["loss=nll"])):
+        settings = [*settings, "train.optimizer={use: em}", "train.epochs=1", "--quiet", "--run", tmp_path / preset]
+        status, _, err = command("train", preset, *settings)
+        assert status == 2
+        assert "em moves log-probabilities by the counts in their gradients: set loss=em, or another optimizer" in err
+        assert err.count("\n") == 1
+
+
 BAD = {
     "Bernoulli is a law of binary data": ("hclt", ["data.binarize=none"]),
     "ChowLiu needs leaves: indicator": ("chow_liu", ["model.leaves=bernoulli"]),

@@ -116,6 +116,12 @@ def test_it_sums_to_one(circuit):
     close(circuit.log_prob(everything(circuit.spec)).exp().sum(), torch.tensor(1.0, dtype=F64))
 
 
+def test_no_example_has_no_value(circuit):
+    none = everything(circuit.spec)[:0]
+    assert circuit.log_prob(none).shape == (0,)
+    assert circuit.sample_given(none, none.bool()).shape == none.shape
+
+
 def test_marginals_and_conditionals_are_sums_over_the_table(circuit):
     x = everything(circuit.spec)
     p = circuit.log_prob(x).exp()

@@ -24,6 +24,8 @@ from variata import Batch, ConfigError, Loss, Now, Objective, Optimizer, Phase, 
 
 from .model import Circuit
 
+_NO_COUNTS = "em moves log-probabilities by the counts in their gradients: set loss=em, or another optimizer"
+
 
 class EM(Optimizer):
     """Moves log-probabilities `[n, outcomes, units]`, normalised over outcomes, to the expected counts in their
@@ -32,12 +34,17 @@ class EM(Optimizer):
     Args:
         lr: eta.
         pseudocount: alpha, for each distribution; its outcomes share it equally. Counts are those of a batch.
+
+    Raises:
+        ConfigError: other parameters, or gradients that are no counts: the loss is not `em`.
     """
 
     def __init__(self, *, lr: Scheduled = 1.0, pseudocount: NonNegativeFloat = 0.1) -> None:
         self.lr, self.pseudocount = lr, pseudocount
 
     def build(self, parameters: Sequence[nn.Parameter], lr: float) -> torch.optim.Optimizer:
+        if any(parameter.ndim != 3 for parameter in parameters):
+            raise ConfigError(Problem(_NO_COUNTS, "train.optimizer"))
         return ExpectationMaximisation(parameters, lr, self.pseudocount)
 
 
@@ -58,6 +65,8 @@ class ExpectationMaximisation(torch.optim.Optimizer):
 def _move(theta: Tensor, counts: Tensor, lr: float, pseudocount: float) -> None:
     """One step of one tensor. A distribution that nothing was counted for stays as it is; a probability of zero becomes
     the least that its type holds, since 0 log 0 is not a number."""
+    if counts.min() < 0:
+        raise ConfigError(Problem(_NO_COUNTS, "train.optimizer"))
     counts = counts.clamp(min=0) + pseudocount / theta.shape[1]
     total = counts.sum(1, keepdim=True)
     target = torch.where(total > 0, counts / total, theta.exp())

@@ -72,3 +72,6 @@ class Gaussian(Leaf):
         first = next(iter(stream)).x.flatten(1)
         rows = torch.randint(len(first), (self.units,), device=first.device)
         self.mean.copy_(first[rows].T[variable])
+
+    def normalise_(self) -> None:
+        """No parameter is a log-probability."""

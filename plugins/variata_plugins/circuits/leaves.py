@@ -59,8 +59,13 @@ class Leaf(nn.Module, ABC):
     def entropy(self) -> Tensor:
         """Of each law in nats, `[leaves, units]`."""
 
+    @abstractmethod
     def start(self, stream: Iterable[Batch], variable: Tensor) -> None:
-        """Sets out from the training data; `variable` `[leaves]` is that of each leaf. By default, nothing."""
+        """Sets out from the training data; `variable` `[leaves]` is that of each leaf."""
+
+    @abstractmethod
+    def normalise_(self) -> None:
+        """Brings parameters that stand for log-probabilities to them; no law is changed."""
 
 
 class Discrete(Leaf, ABC):
@@ -114,6 +119,12 @@ class Indicator(Discrete):
     def table(self) -> Tensor:
         return self.sure.expand(self.leaves, -1, -1)
 
+    def start(self, stream: Iterable[Batch], variable: Tensor) -> None:
+        """There is nothing to learn."""
+
+    def normalise_(self) -> None:
+        """There is nothing to normalise."""
+
 
 class _Counted(Discrete, ABC):
     """Log p(x) = sum over outcomes o of T_o(x) theta_ok + h(x), with theta the log-probabilities."""
@@ -134,6 +145,10 @@ class _Counted(Discrete, ABC):
             counts += self.outcomes(self.level(batch.x.flatten(1).T[variable])).sum(1)
         laws = ((counts + 1) / (counts + 1).sum(1, keepdim=True)).log()
         self.theta.copy_((self.theta + laws[:, :, None]).log_softmax(1))
+
+    @torch.no_grad()
+    def normalise_(self) -> None:
+        self.theta.copy_(self.theta.log_softmax(1))
 
     @abstractmethod
     def outcomes(self, level: Tensor) -> Tensor:

@@ -34,11 +34,10 @@ class _LogMatmulExp(torch.autograd.Function):
         m, n = _finite_max(a, -1), _finite_max(b, -2)
         left, right = (a - m).exp_(), (b - n).exp_()
         total = left @ right
-        lost = _lost(total)
         result = total.log().add_(m).add_(n)
-        ctx.again = bool(lost.any())
+        ctx.again = bool(total.numel() and total.amin() < _least(total))
         if ctx.again:
-            for item, row in _parts(lost, b):
+            for item, row in _parts(total < _least(total), b):
                 result[item, row] = (a[item, row][:, :, None] + b[item]).logsumexp(1)
         ctx.save_for_backward(left, right, total, *((a, b, result) if ctx.again else ()))
         return result
@@ -46,16 +45,19 @@ class _LogMatmulExp(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
         left, right, total, *exact = ctx.saved_tensors
-        lost = _lost(total)
-        ratio = (gradients[0] / total).masked_fill_(lost, 0.0)
+        ratio = gradients[0] / total
+        if ctx.again:
+            ratio.masked_fill_(total < _least(total), 0.0)
         of_a = (ratio @ right.transpose(-1, -2)).mul_(left)
         of_b = (left.transpose(-1, -2) @ ratio).mul_(right)
         if ctx.again:
             a, b, result = exact
-            for item, row in _parts(lost & result.isfinite(), b):
+            lost = (total < _least(total)) & result.isfinite()
+            gradient = gradients[0].masked_fill(~lost, 0.0)
+            for item, row in _parts(lost, b):
                 share = (a[item, row][:, :, None] + b[item] - result[item, row][:, None]).exp_()
-                share *= (gradients[0] * (lost & result.isfinite()))[item, row][:, None]
-                of_a[item, row] += share.nan_to_num_(0.0).sum(2)
+                share = (share * gradient[item, row][:, None]).nan_to_num_(0.0)
+                of_a[item, row] += share.sum(2)
                 of_b.index_add_(0, item, share)
         return of_a, of_b
 
@@ -66,10 +68,10 @@ def _finite_max(values: Tensor, dim: int) -> Tensor:
     return greatest.masked_fill_(greatest == -torch.inf, 0.0)
 
 
-def _lost(total: Tensor) -> Tensor:
-    """Where the sum has vanished, or is left with fewer digits than its type has."""
+def _least(total: Tensor) -> float:
+    """Sums below this have vanished, or are left with fewer digits than their type has."""
     limits = torch.finfo(total.dtype)
-    return total < limits.tiny / limits.eps
+    return limits.tiny / limits.eps
 
 
 def _parts(lost: Tensor, b: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

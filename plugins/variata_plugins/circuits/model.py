@@ -35,7 +35,7 @@ from variata import (
 from .graph import Graph
 from .layers import Layers, log_matmul_max
 from .leaves import Indicator, Leaf
-from .structure import Structure
+from .structure import Structure, Weighted
 
 _ROWS = 256
 _SPREAD = 3.0
@@ -111,8 +111,9 @@ class Circuit(Marginals, Sampler, Prepares):
             graph = self._checked(self.structure.graph(stream))
             for name in ("variable", "owner", "product", "child"):
                 getattr(self, name).copy_(getattr(graph, name))
-            for weights, known in zip(self.weights, self.structure.log_weights(graph) or (), strict=False):
-                weights.copy_(known)
+            if isinstance(self.structure, Weighted):
+                for weights, known in zip(self.weights, self.structure.log_weights(), strict=True):
+                    weights.copy_(known)
             self.prepared.fill_(True)
         self.leaves.start(stream, self.variable)
 
@@ -121,9 +122,7 @@ class Circuit(Marginals, Sampler, Prepares):
         """Brings every parameter that stands for log-probabilities to them; p is not changed."""
         for weights in self.weights:
             weights.copy_(weights.log_softmax(1))
-        theta = getattr(self.leaves, "theta", None)
-        if theta is not None:
-            theta.copy_(theta.log_softmax(1))
+        self.leaves.normalise_()
 
     def layers(self) -> Layers:
         """The structure in layers, made again whenever its arrays were written to.

@@ -34,9 +34,13 @@ class Structure(ABC):
     def graph(self, stream: Iterable[Batch] | None = None) -> Graph:
         """The structure. A learned one gives, without data, any graph whose arrays have the same shapes."""
 
-    def log_weights(self, graph: Graph) -> list[Tensor] | None:
-        """The weights that go with the graph learned last, where they have a closed form; None starts at random."""
-        return None
+
+class Weighted(Structure):
+    """A structure whose weights have a closed form, too."""
+
+    @abstractmethod
+    def log_weights(self) -> list[Tensor]:
+        """Of the graph learned last: a tensor for the root, and one for all other regions."""
 
 
 class Mixture(Structure):

@@ -18,22 +18,21 @@ Chow-Liu tree puts a hidden variable of K states in the place of each variable, 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated
 
 import torch
-from pydantic import Field, NonNegativeFloat
+from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor
 
-from variata import Batch, ConfigError, DataSpec, NotPrepared, Problem
+from variata import Batch, ConfigError, DataSpec, Problem
 
 from .graph import Graph
-from .structure import Structure
+from .structure import Structure, Weighted
 
 MOST_LEVELS = 32
 """Up to so many levels mutual information is counted; beyond, and for real numbers, it is that of Gaussians."""
 
 
-class ChowLiu(Structure):
+class ChowLiu(Weighted):
     """The tree with the highest likelihood, and the probabilities that give it that: exact after `prepare`.
 
     Args:
@@ -63,9 +62,8 @@ class ChowLiu(Structure):
         self._order, self._parent = spanning_tree(mutual_information(self._joint))
         return tree_graph(self._order, self._parent)
 
-    def log_weights(self, graph: Graph) -> list[Tensor] | None:
-        if self._joint is None:
-            raise NotPrepared("the tree is not known yet: call variata.prepare(model, data)")
+    def log_weights(self) -> list[Tensor]:
+        assert self._joint is not None, "the tree is learned first"
         order = torch.tensor(self._order)
         above = torch.tensor([self._order[p] for p in self._parent[1:]], dtype=torch.long)
         marginal = self._joint[order[0], order[0]].diagonal()
@@ -85,9 +83,7 @@ class HCLT(Structure):
 
     learned = True
 
-    def __init__(
-        self, data: DataSpec, *, units: Annotated[int, Field(ge=1)] = 16, alpha: NonNegativeFloat = 0.1
-    ) -> None:
+    def __init__(self, data: DataSpec, *, units: PositiveInt = 16, alpha: NonNegativeFloat = 0.1) -> None:
         self.data, self.units, self.alpha = data, units, alpha
 
     def graph(self, stream: Iterable[Batch] | None = None) -> Graph:
