@@ -191,9 +191,8 @@ def test_stopping_ends_after_the_step_under_way():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", [0.2, 1.0, 2.0])
-def test_ctrl_c_leaves_a_run_that_loads_or_says_why_not(tmp_path, moment):
-    """From the first line of progress on: within two seconds, status 130, and `variata.load` accepts or refuses
-    clearly."""
+def test_ctrl_c_leaves_a_run_that_loads(tmp_path, moment):
+    """From the first line of progress on: after the step under way, with status 130, and `variata.load` accepts it."""
     folder = tmp_path / "run"
     arguments = ["train", "vae", "train.epochs=100000", "--run", str(folder)]
     process = subprocess.Popen([sys.executable, "-m", "variata", *arguments], stderr=subprocess.PIPE, text=True)
@@ -201,9 +200,7 @@ def test_ctrl_c_leaves_a_run_that_loads_or_says_why_not(tmp_path, moment):
     process.stderr.readline()
     time.sleep(moment)
     process.send_signal(signal.SIGINT)
-    start = time.monotonic()
-    _, err = process.communicate(timeout=60)
-    assert time.monotonic() - start < 6, "two seconds on an idle machine, and the pictures"
+    _, err = process.communicate(timeout=60)  # training itself would take an hour
     assert process.returncode == 130, err
     assert "Traceback" not in err
     assert json.loads((folder / "run.json").read_text())["status"] == "interrupted"

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints, kl_divergence, register_kl
 
-from variata_kernels import gaussian_kl, reparam_kl
+from variata_kernels import GaussianDraw, gaussian_kl, reparam_kl
 
 from .errors import Unsupported
+from .noise import current_place
 
 LOG_2PI = math.log(2 * math.pi)
 MEAN_BOUND = 1e9
@@ -82,8 +83,10 @@ class DiagonalNormal(Distribution):
         return DiagonalNormal(self.mu.expand(shape), self.logvar.expand(shape), self.event_dims)
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
-        noise = torch.randn(self._extended_shape(torch.Size(sample_shape)), dtype=self.mu.dtype, device=self.mu.device)
-        return self.mu + self.stddev * noise
+        shape = torch.Size(sample_shape)
+        if not shape.numel():
+            return self.mu.expand(self._extended_shape(shape))
+        return reparam_kl(self._flat(), samples=shape.numel() if shape else None).z.view(self._extended_shape(shape))
 
     def log_prob(self, value: Tensor) -> Tensor:
         squared = (value - self.mu).square() * (-self.logvar).exp()
@@ -95,6 +98,11 @@ class DiagonalNormal(Distribution):
     def detached(self) -> DiagonalNormal:
         """The same law, with parameters that receive no gradient."""
         return DiagonalNormal(self.mu.detach(), self.logvar.detach(), self.event_dims)
+
+    def _flat(self) -> tuple[Tensor, Tensor]:
+        """(mu, logvar), each `[*batch, latent]`."""
+        start = self.mu.ndim - self.event_dims
+        return self.mu.flatten(start), self.logvar.flatten(start)
 
     def _sum(self, values: Tensor) -> Tensor:
         return values.flatten(values.ndim - self.event_dims).sum(-1)
@@ -216,10 +224,14 @@ def rsample_and_kl(q: Distribution, p: Distribution, samples: int | None = None)
     Raises:
         Unsupported: q has no reparameterised sample.
     """
+    if not isinstance(q, Distribution):
+        raise Unsupported(f"an encoder returns a distribution, as DiagonalNormal is, and not a {type(q).__name__}")
     for q_type in type(q).__mro__:
         for p_type in type(p).__mro__:
             if draw := _draws.get((q_type, p_type)):
                 return draw(q, p, samples)
+    if place := current_place():
+        place.kept = False
     if not q.has_rsample:
         raise Unsupported(f"{type(q).__name__} has no reparameterised sample, so no gradient can pass through it")
     shape = () if samples is None else (samples,)
@@ -233,29 +245,52 @@ def rsample_and_kl(q: Distribution, p: Distribution, samples: int | None = None)
 
 @register_rsample_and_kl(DiagonalNormal, StandardNormal)
 def _standard(q: DiagonalNormal, p: StandardNormal, samples: int | None) -> Layer:
-    z, kl, noise = reparam_kl(q.mu, q.logvar, samples=samples, event_dims=q.event_dims)
-    return _GaussianLayer(z, q, p, kl, noise)
+    draw = _draw(q, samples)
+    return _GaussianLayer(draw, q, p, draw.kl)
 
 
 @register_rsample_and_kl(DiagonalNormal, DiagonalNormal)
 def _diagonal(q: DiagonalNormal, p: DiagonalNormal, samples: int | None) -> Layer:
-    prior = (p.mu, p.logvar)
-    z, kl, noise = reparam_kl(q.mu, q.logvar, *prior, samples=samples, event_dims=q.event_dims)
-    return _GaussianLayer(z, q, p, kl, noise)
+    if torch.broadcast_shapes(q.mu.shape, p.mu.shape) == q.mu.shape and p.mu.dtype == q.mu.dtype:
+        start = q.mu.ndim - q.event_dims
+        prior = (p.mu.expand(q.mu.shape).flatten(start), p.logvar.expand(q.mu.shape).flatten(start))
+        draw = _draw(q, samples, prior)
+        return _GaussianLayer(draw, q, p, draw.kl)
+    # One draw meets several priors.
+    return _GaussianLayer(_draw(q, samples), q, p, kl_divergence(q, p))
+
+
+def _draw(q: DiagonalNormal, samples: int | None, prior: tuple[Tensor, Tensor] | None = None) -> GaussianDraw:
+    """One pass of the operator, at the current place where there is one."""
+    place = current_place()
+    if place is None or len(q.batch_shape) != 1:
+        if place is not None:
+            place.kept = False
+        return reparam_kl(q._flat(), samples=samples, prior=prior)
+    return reparam_kl(q._flat(), place.seed, samples, place.row, place.sample, place.next_layer(), prior=prior)
 
 
 class _GaussianLayer(Layer):
     """A layer whose log q follows from the noise: (z - mu) / sigma would cancel where sigma is small beside mu."""
 
-    def __init__(self, z: Tensor, q: DiagonalNormal, p: Distribution, kl: Tensor, noise: Tensor) -> None:
-        super().__init__(z, q, p, kl=kl)
-        self._gaussian, self._noise = q, noise
+    def __init__(self, draw: GaussianDraw, q: DiagonalNormal, p: Distribution, kl: Tensor) -> None:
+        z = draw.z
+        super().__init__(z.view(*z.shape[:-1], *q.event_shape), q, p, kl=kl)
+        self._gaussian, self._draw = q, draw
 
     def log_q(self, stop: str | None = None) -> Tensor:
-        if stop is None and self._log_q is None:
-            q = self._gaussian
-            self._log_q = -0.5 * q._sum(self._noise.square() + q.logvar + LOG_2PI)
-        return super().log_q(stop)
+        if stop is None and self._log_q is not None:
+            return self._log_q
+        _, logvar = self._gaussian._flat()
+        noise = self._draw.noise().to(logvar.dtype)
+        if stop == "parameters":
+            logvar, z = logvar.detach(), self._draw.z
+            # The difference is zero, and carries the gradient of z.
+            noise = noise + (z - z.detach()) * (-0.5 * logvar).exp()
+        log_q = -0.5 * (noise.square() + logvar + LOG_2PI).sum(-1)
+        if stop is None:
+            self._log_q = log_q
+        return log_q
 
 
 @register_kl(DiagonalNormal, DiagonalNormal)

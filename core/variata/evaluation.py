@@ -20,6 +20,8 @@ from .latent import LatentEstimates
 class Estimates(Protocol):
     """What is asked of a kind of model: it sees every batch once, and then says what it found."""
 
+    def batch_size(self, first: Batch, asked: int) -> int: ...
+
     def add(self, batch: Batch) -> None: ...
 
     def result(self) -> dict[str, Estimate]: ...
@@ -32,6 +34,9 @@ class DensityEstimates:
         self.model = model
         self._values: list[Tensor] = []
 
+    def batch_size(self, first: Batch, asked: int) -> int:
+        return asked
+
     def add(self, batch: Batch) -> None:
         self._values.append(self.model.log_prob(batch.x, batch.y).double().cpu())
 
@@ -41,7 +46,7 @@ class DensityEstimates:
         return {"log_likelihood": likelihood, "nll": nll, **bits_per_dimension(nll, spec)}
 
 
-def estimates_of(model: Any, samples: int) -> Estimates:
+def estimates_of(model: Any, settings: EvaluationSettings) -> Estimates:
     """The estimates that follow from what a model can do.
 
     Raises:
@@ -50,7 +55,7 @@ def estimates_of(model: Any, samples: int) -> Estimates:
     if isinstance(model, Density):
         return DensityEstimates(model)
     if isinstance(model, LatentVariable):
-        return LatentEstimates(model, samples)
+        return LatentEstimates(model, settings.samples, settings.seed)
     raise Unsupported(
         f"{type(model).__name__} has neither a bound nor a density, so there is no likelihood to evaluate"
     )
@@ -65,7 +70,8 @@ def evaluate_model(
 ) -> dict[str, Estimate]:
     """Every estimate that follows from what the model can do, by name: `{"value": ..., "standard_error": ...}`.
 
-    The model and torch's generator are left as they were; the same seed gives the same numbers.
+    The model and torch's generator are left as they were; the same seed gives the same numbers, whatever the batch
+    size.
 
     Args:
         progress: called with the number of examples done.
@@ -79,8 +85,9 @@ def evaluate_model(
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     with in_evaluation_mode(model), torch.random.fork_rng():
         torch.manual_seed(settings.seed)
-        estimates = estimates_of(model, settings.samples)
-        for batch in split.batches(settings.batch_size):
+        estimates = estimates_of(model, settings)
+        first = on_device(split.batch(torch.arange(1)), device)
+        for batch in split.batches(estimates.batch_size(first, settings.batch_size)):
             estimates.add(on_device(batch, device))
             progress(len(batch))
         return estimates.result()

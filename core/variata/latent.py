@@ -19,14 +19,16 @@ import torch
 from torch import Tensor
 
 from .data import Batch
-from .distributions import DiagonalNormal
+from .distributions import LOG_2PI, DiagonalNormal
 from .errors import Unsupported
 from .estimates import Estimate, Moments, bits_per_dimension, estimate, measure_of
 from .interfaces import LatentVariable
+from .noise import placed
 from .terms import Terms
 
 _MOST_ROWS = 16384
 _AGGREGATE = 2048
+_BLOCK = 64
 ACTIVE = 0.01
 
 
@@ -36,25 +38,38 @@ class LatentEstimates:
     Args:
         model: in evaluation mode.
         samples: importance samples of each example, taken in chunks: memory does not grow with their number.
+        seed: of every draw. The numbers do not depend on the size of batches and chunks: each draw has its place
+            (`noise.py`), and where a model's distributions draw for themselves, batches and chunks are of one size.
     """
 
-    def __init__(self, model: LatentVariable, samples: int) -> None:
-        self.model, self.samples = model, samples
+    def __init__(self, model: LatentVariable, samples: int, seed: int) -> None:
+        self.model, self.samples, self.seed = model, samples, seed
+        self._row, self._block = 0, None
         self._columns: dict[str, list[Tensor]] = {}
         self._means, self._dimensions = Moments(), Moments()
         self._posteriors: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def batch_size(self, first: Batch, asked: int) -> int:
+        """How many examples to take at a time: `asked`, or a block where draws have no place of their own."""
+        y = None if first.y is None else first.y[:1]
+        with placed(self.seed) as place:
+            self.model.terms(first.x[:1], y, samples=1)
+        self._block = None if place.kept else _BLOCK
+        return self._block or asked
 
     def add(self, batch: Batch) -> None:
         """Takes in a batch of examples."""
         weights = _Weights()
         done = 0
         while done < self.samples:
-            size = max(1, min(self.samples - done, _MOST_ROWS // len(batch)))
-            terms = self.model.terms(batch.x, batch.y, samples=size)
+            size = min(self.samples - done, self._block or max(1, _MOST_ROWS // len(batch)))
+            with placed(self.seed, self._row, done):
+                terms = self.model.terms(batch.x, batch.y, samples=size)
             weights.add(terms)
             if not done:
                 self._look(terms)
             done += size
+        self._row += len(batch)
         for name, values in weights.read(self.samples).items():
             self._columns.setdefault(name, []).append(values.cpu())
         self._means.add(self.model.encode(batch.x, batch.y).flatten(1))
@@ -162,6 +177,8 @@ def mutual_information(mean: Tensor, logvar: Tensor, z: Tensor) -> Tensor:
         mean, logvar: of each example's diagonal Gaussian posterior, `[N, latent]`.
         z: one draw of each, `[N, latent]`.
     """
-    rows = [DiagonalNormal(mean, logvar).log_prob(part[:, None]) for part in z.double().split(64)]
-    log_q = torch.cat(rows)
+    mean, logvar, z = mean.double(), logvar.double(), z.double()
+    precision = (-logvar).exp()
+    constant = (mean.square() * precision + logvar + LOG_2PI).sum(1)
+    log_q = z @ (mean * precision).T - 0.5 * (z.square() @ precision.T + constant)
     return log_q.diagonal() - (log_q.logsumexp(1) - math.log(len(z)))
