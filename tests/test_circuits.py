@@ -18,7 +18,6 @@ from variata import Batch, ConfigError, DataError, DataSpec, NotPrepared, Unsupp
 from variata_plugins.circuits import leaves
 from variata_plugins.circuits.gaussian import Gaussian
 from variata_plugins.circuits.graph import Graph
-from variata_plugins.circuits.log_matmul import log_matmul_exp
 from variata_plugins.circuits.model import Circuit
 from variata_plugins.circuits.poon_domingos import PoonDomingos
 from variata_plugins.circuits.rat import RAT
@@ -238,23 +237,16 @@ def test_gaussian_leaves_are_torchs_mixture_of_gaussians():
     close(model.leaves.scale[0].detach(), torch.tensor([0.01, 1.0, 0.505], dtype=F64))
 
 
-def test_log_matmul_exp_is_its_definition_where_exponentials_overflow_and_where_nothing_is_left():
-    a, b = (1e3 * torch.randn(2, *shape, dtype=F64) for shape in ((5, 3), (3, 4)))
-    a[0, 0, 1], b[1, 0, 2] = -INF, -INF
-    a.requires_grad_(), b.requires_grad_()
-    result, expected = log_matmul_exp(a, b), (a[..., :, None] + b[..., None, :, :]).logsumexp(-2)
-    close(result, expected)
-    keep = expected.isfinite()
-    both = [torch.autograd.grad(values[keep].sum(), (a, b)) for values in (result, expected)]
-    for mine, theirs in zip(*both, strict=True):
-        close(mine, theirs.nan_to_num(0.0))
-    a, b = (torch.randn(2, 3, 3, dtype=F64, requires_grad=True) for _ in range(2))
-    assert torch.autograd.gradcheck(log_matmul_exp, (a, b))
-    nothing = torch.full((1, 2, 3), -INF, dtype=F64, requires_grad=True)
-    result = log_matmul_exp(nothing, b[:1])
-    assert (result == -INF).all()
-    (gradient,) = torch.autograd.grad(result.sum(), nothing)
-    assert (gradient == 0).all()
+def test_units_far_apart_keep_their_sums():
+    model = MAKE["mixture"]().double()
+    with torch.no_grad():
+        model.weights[0].copy_(torch.tensor([0.0, -2000.0, -INF, -INF], dtype=F64)[None, :, None])
+        model.leaves.theta.zero_()
+        model.leaves.theta[:, 1, 0] = -3000.0
+    x = torch.ones(1, 5, dtype=F64)
+    close(model.log_prob(x), torch.tensor([-2000.0 - 5 * math.log(2)], dtype=F64))
+    (gradient,) = torch.autograd.grad(model.log_prob(x).sum(), model.weights[0])
+    close(gradient.flatten()[:2], torch.tensor([-1.0, 1.0], dtype=F64), 1e-6)
 
 
 def test_a_long_chain_neither_overflows_nor_vanishes():

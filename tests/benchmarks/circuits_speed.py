@@ -7,6 +7,7 @@ plants against the number of hidden states, with a picture.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import math
 import resource
@@ -52,6 +53,27 @@ def measured(name: str, states: int) -> dict[str, Any]:
     }
 
 
+def by_spflow(name: str, states: int) -> dict[str, Any]:
+    """The same of spflow: its tree over the same variables, its mini-batch EM on batches of the same size."""
+    from importlib.metadata import version
+
+    from spflow.learn.expectation_maximization import (  # pyright: ignore[reportMissingImports]
+        expectation_maximization_batched,
+    )
+    from spflow.zoo.hclt import learn_hclt_binary  # pyright: ignore[reportMissingImports]
+
+    assembly = variata.build("hclt", {"data": {"use": "debd", "name": name}})
+    x = next(iter(assembly.data.split("train").batches(len(assembly.data.split("train"))))).x
+    size, model, seconds = assembly.training.batch_size, learn_hclt_binary(x, num_hidden_cats=states), []
+    for step in range(STEPS + 1):
+        batch = x[torch.arange(step * size, (step + 1) * size) % len(x)]
+        start = time.process_time()
+        expectation_maximization_batched(model, [batch], num_epochs=1)
+        seconds.append(time.process_time() - start)
+    epoch = statistics.median(seconds[1:]) * math.ceil(len(x) / size)
+    return {"version": version("spflow"), "epoch_cpu_seconds": round(epoch, 3)}
+
+
 def draw(rows: dict[int, dict[str, Any]]) -> None:
     figure = Figure(figsize=(8, 3), layout="constrained")
     titles = {"epoch_cpu_seconds": "CPU seconds an epoch", "mebibytes_added": "MiB added by training"}
@@ -66,17 +88,24 @@ def draw(rows: dict[int, dict[str, Any]]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--one", nargs=2, metavar=("SET", "STATES"), help="print one measurement as JSON")
+    parser.add_argument("--spflow", action="store_true", help="of spflow")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.one:
-        print(json.dumps(measured(arguments.one[0], int(arguments.one[1]))))
+        measure = by_spflow if arguments.spflow else measured
+        print(json.dumps(measure(arguments.one[0], int(arguments.one[1]))))
         return
 
-    def apart(name: str, states: int) -> dict[str, Any]:
-        command = [sys.executable, __file__, "--one", name, str(states)]
+    def apart(name: str, states: int, *more: str) -> dict[str, Any]:
+        command = [sys.executable, __file__, "--one", name, str(states), *more]
         return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
     sets = {name: apart(name, 32) for name in ("plants", "bnetflix")}
+    for name, found in sets.items():
+        if importlib.util.find_spec("spflow"):
+            other = apart(name, 32, "--spflow")
+            ratio = other["epoch_cpu_seconds"] / found["epoch_cpu_seconds"]
+            found |= {"spflow": other, "times_as_fast_as_spflow": round(ratio, 1)}
     against = {states: apart("plants", states) for states in STATES}
     draw(against)
     records.write("circuits_speed", {"batch_size": 500, "states_32": sets, "plants_by_states": against})

@@ -3,7 +3,7 @@ r"""Sum-product networks (probabilistic circuits): densities whose every margina
     S(x) = sum_k w_k P_k(x)        a sum is a mixture
     P(x) = prod_c S_c(x_c)         a product makes variables independent, given everything that was chosen above it
 
-A structure is data (`graph.py`), cut into layers of log-space tensors (`layers.py`, `log_matmul.py`); the leaves are
+A structure is data (`graph.py`), cut into layers of log-space tensors (`layers.py`); the leaves are
 laws of single variables (`leaves.py`, `gaussian.py`); the model asks them everything (`model.py`). Structures: a
 mixture (`structure.py`), trees that are learned from data (`trees.py`), random regions (`rat.py`), rectangles
 (`poon_domingos.py`). Training is gradient descent, by the loss `nll`, or expectation maximisation (`em.py`).

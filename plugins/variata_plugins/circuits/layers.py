@@ -3,7 +3,7 @@ r"""A structure cut into layers, and what passes through them: sums upwards, cho
 Every value is a logarithm, a layer is one tensor `[regions, batch, units]`. With a_rk the log of product (p, k) of
 region r and theta the log weights, a layer of sums is
 
-    log S_ru = log sum_k exp(a_rk + theta_rku)        one batched matrix product (`log_matmul.py`)
+    log S_ru = log sum_k exp(a_rk + theta_rku)        `log_matmul_exp`, batched over regions
 
 and a draw goes down from the root: at a region of which unit u was chosen, product and unit (p, k) with probability
 proportional to exp(a_rk + theta_rku), until every variable has a leaf.
@@ -18,8 +18,9 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
+from variata_kernels import log_matmul_exp
+
 from .graph import Graph
-from .log_matmul import log_matmul_exp
 
 _ELEMENTS = 1 << 24
 
