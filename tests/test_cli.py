@@ -61,7 +61,7 @@ def test_python_m_variata_is_the_same_command():
 def test_help_names_every_command(command):
     status, out, err = command("--help")
     assert (status, err) == (0, "")
-    for name in ("train", "evaluate", "check", "show", "list", "plugins", "schema", "sample", "reconstruct"):
+    for name in ("train", "evaluate", "check", "show", "list", "plugins", "schema", "sample", "reconstruct", "inpaint"):
         assert re.search(rf"^  {name} ", out, re.MULTILINE), name
 
 
@@ -120,7 +120,7 @@ def test_plugins_says_what_became_of_each(command):
     assert described["vae"]["status"] == "loaded"
     assert "encoder/gaussian" in described["vae"]["components"]
     assert "cvae" in described["vae"]["presets"]
-    assert described["pictures"]["commands"] == ["sample", "reconstruct"]
+    assert described["pictures"]["commands"] == ["sample", "reconstruct", "inpaint"]
 
 
 def test_show_prints_a_specification_that_reads_back(command, tmp_path):

@@ -12,6 +12,7 @@ PRESETS = sorted(registry().presets())
 # Components that no preset can name: they need files of the user's, or are a choice beside the usual one.
 ELSEWHERE = {
     "data/array": "tests/test_data.py: it needs a file",
+    "data/debd": "tests/test_debd.py: it needs files",
     "data/mnist": "tests/test_data.py: it needs a download",
 }
 

@@ -137,6 +137,7 @@ class Phase:
     Attributes:
         every: take the phase each `every` steps.
         reduction: "mean" over examples, or "sum" (expected counts).
+        clip: whether `train.clip` holds for it; expected counts are no direction that could be shortened.
         optimizer: its own optimiser; None for that of `train.optimizer`.
     """
 
@@ -145,4 +146,5 @@ class Phase:
     parameters: Sequence[nn.Parameter]
     every: int = 1
     reduction: Literal["mean", "sum"] = "mean"
+    clip: bool = True
     optimizer: Optimizer | None = None

@@ -165,7 +165,7 @@ class Loop:
             gradients = torch.autograd.grad(total, phase.parameters, allow_unused=True)
             for parameter, gradient in zip(phase.parameters, gradients, strict=True):
                 parameter.grad = gradient
-            if self.training.clip is not None:
+            if self.training.clip is not None and phase.clip:
                 nn.utils.clip_grad_norm_(phase.parameters, self.training.clip)
             if isinstance(recipe.lr, Schedule):
                 for group in optimizer.param_groups:
@@ -176,7 +176,8 @@ class Loop:
             with torch.no_grad():
                 for buffer, value in objective.updates:
                     buffer.copy_(value)
-            record(self.meter, phase, objective, total, len(batch), several)
+            mean = total if phase.reduction == "mean" else objective.total().detach()
+            record(self.meter, phase, objective, mean, len(batch), several)
         self.clock = self.clock._replace(step=self.clock.step + 1)
         self.now.advance(self.clock)
 

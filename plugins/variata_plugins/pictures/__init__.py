@@ -1,4 +1,5 @@
-"""Pictures of a run (samples, reconstructions, learning curves), and the commands `sample` and `reconstruct`."""
+"""Pictures of a run (samples, reconstructions, learning curves), and the commands `sample`, `reconstruct` and
+`inpaint`."""
 
 from __future__ import annotations
 
@@ -14,9 +15,11 @@ if TYPE_CHECKING:
 def variata_commands() -> list[Command]:
     """Commands that draw from a trained model."""
     here = "variata_plugins.pictures.commands"
+    inpainting = "variata_plugins.pictures.inpainting:inpaint"
     return [
         Command("sample", f"{here}:sample", "Draw examples from a trained model, as a picture or as numbers."),
         Command("reconstruct", f"{here}:reconstruct", "Show test examples beside their reconstructions."),
+        Command("inpaint", inpainting, "Hide a half of test examples, and draw it given the rest."),
     ]
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from variata import Autoencoder, ConfigError, LatentVariable, Model, Problem, RunError, Sampler, Unsupported, load
 
 from .figures import draw_examples, draw_pairs
+from .of_run import title_of_samples
 
 Files = Annotated[list[str] | None, typer.Option("--plugin", metavar="FILE", help="Load a local plugin file.")]
 Out = Annotated[Path, typer.Option("--out", help="A .png picture, or an .npz of numbers.")]
@@ -33,7 +34,7 @@ def sample(
     plugin: Files = None,
 ) -> None:
     """Draw examples from a trained model, as a picture or as numbers."""
-    _check_out(out)
+    check_out(out)
     model = load(run, plugins=plugin or ()).model
     if not isinstance(model, Sampler):
         raise Unsupported(f"{type(model).__name__} cannot sample")
@@ -44,10 +45,9 @@ def sample(
             raise Unsupported(f"{type(model).__name__} has no decoder whose mean could be shown")
         x = model.generate(n, y).mean if mean and isinstance(model, LatentVariable) else model.sample(n, y)
     if out.suffix == ".npz":
-        _save_arrays(out, x=x, **({} if y is None else {"y": y}))
+        save_arrays(out, x=x, **({} if y is None else {"y": y}))
     else:
-        title = "means of p(x | z), z ~ p(z)" if mean else "samples x ~ p(x | z), z ~ p(z)"
-        draw_examples(x, model.spec, out, title)
+        draw_examples(x, model.spec, out, "means of p(x | z), z ~ p(z)" if mean else title_of_samples(model))
     print(out)
 
 
@@ -59,7 +59,7 @@ def reconstruct(
     plugin: Files = None,
 ) -> None:
     """Show test examples beside their reconstructions."""
-    _check_out(out)
+    check_out(out)
     loaded = load(run, plugins=plugin or ())
     model = loaded.model
     if not isinstance(model, Autoencoder):
@@ -70,20 +70,22 @@ def reconstruct(
     batch = split.batch(torch.arange(min(n, len(split))))
     reconstructed = model.reconstruct(batch.x, batch.y)
     if out.suffix == ".npz":
-        _save_arrays(out, x=batch.x, reconstruction=reconstructed)
+        save_arrays(out, x=batch.x, reconstruction=reconstructed)
     else:
         draw_pairs(batch.x, reconstructed, model.spec, out)
     print(out)
 
 
-def _check_out(out: Path) -> None:
+def check_out(out: Path) -> None:
+    """Refuses a file to write that is neither a picture nor numbers, or lies in no folder."""
     if out.suffix not in (".png", ".npz"):
         raise ConfigError(Problem(f"must end in .png or .npz (got {str(out)!r})", "--out"))
     if not out.parent.is_dir():
         raise ConfigError(Problem(f"there is no folder {str(out.parent)!r}", "--out"))
 
 
-def _save_arrays(out: Path, **arrays: Tensor) -> None:
+def save_arrays(out: Path, **arrays: Tensor) -> None:
+    """Writes an .npz of arrays by name."""
     try:
         np.savez_compressed(out, allow_pickle=False, **{name: value.cpu().numpy() for name, value in arrays.items()})
     except OSError as error:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import torch
 
-from variata import Autoencoder, RunContext, Sampler
+from variata import Autoencoder, LatentVariable, RunContext, Sampler
 
 from .figures import draw_curves, draw_examples, draw_pairs
 
 _SAMPLES, _POINTS, _PAIRS = 64, 1000, 32
+
+
+def title_of_samples(model: Sampler) -> str:
+    """What the samples are draws of."""
+    return "samples x ~ p(x | z), z ~ p(z)" if isinstance(model, LatentVariable) else "samples x ~ p(x)"
 
 
 @torch.no_grad()
@@ -23,7 +28,7 @@ def draw_run(context: RunContext) -> None:
         count = _SAMPLES if spec.is_image else _POINTS
         if isinstance(model, Sampler):
             real = split.batch(torch.arange(min(count, len(split)))).x if len(split) else None
-            draw_examples(model.sample(count), spec, path / "samples.png", "samples x ~ p(x | z), z ~ p(z)", real)
+            draw_examples(model.sample(count), spec, path / "samples.png", title_of_samples(model), real)
         if isinstance(model, Autoencoder) and len(split):
             batch = split.batch(torch.arange(min(_PAIRS if spec.is_image else _POINTS, len(split))))
             x, y = batch.x.to(device), None if batch.y is None else batch.y.to(device)

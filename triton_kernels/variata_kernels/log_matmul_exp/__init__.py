@@ -73,5 +73,5 @@ def log_matmul_exp(a: Tensor, b: Tensor) -> Tensor:
     if not torch.compiler.is_compiling():
         refuse_transforms("log_matmul_exp", a, b)
     batch = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-    flat = [x.expand(*batch, *x.shape[-2:]).reshape(-1, *x.shape[-2:]) for x in (a, b)]
+    flat = [x.expand(*batch, *x.shape[-2:]).reshape(batch.numel(), *x.shape[-2:]) for x in (a, b)]
     return log_matmul_exp_operator(*flat).view(*batch, a.shape[-2], b.shape[-1])
