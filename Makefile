@@ -42,7 +42,7 @@ test: $(INSTALLED) ## the tests, a few minutes
 	@$(PYTEST) tests $(PACKAGES)
 
 test-all: $(INSTALLED) ## and those marked slow: fresh environments, kills, notebooks
-	@$(PYTEST) -m "" -rs tests $(PACKAGES)
+	@$(PYTEST) -m "not gpu" -rs tests $(PACKAGES)
 
 lint: $(INSTALLED) ## ruff (rules and layout), and pyright on the three packages
 	@$(BIN)/ruff check .

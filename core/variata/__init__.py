@@ -22,8 +22,21 @@ from .errors import (
 
 if TYPE_CHECKING:
     from .api import Assembly, build, evaluate, load, prepare, train, train_assembly
+    from .assembly import make
     from .conditions import LabelFrequencies
-    from .data import Batch, Data, DataSpec, Seed, Shape, Split, check_finite, infer_spec, split_rows
+    from .data import (
+        Batch,
+        Data,
+        DataSpec,
+        Factor,
+        FactorData,
+        Seed,
+        Shape,
+        Split,
+        check_finite,
+        infer_spec,
+        split_rows,
+    )
     from .distributions import DiagonalNormal, Layer, StandardNormal, register_rsample_and_kl, rsample_and_kl
     from .estimates import Estimate, EvaluationSettings, estimate
     from .interfaces import (
@@ -47,7 +60,6 @@ if TYPE_CHECKING:
         Prior,
         Sampler,
         Shared,
-        make,
     )
     from .objective import Clock, Now, Objective, Optimizer, Phase, Schedule, Scheduled, Term
     from .plugins import plugin, registry
@@ -58,13 +70,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0.dev0"
 
 _LAZY = {
+    "assembly": "make",
     "api": "Assembly build evaluate load prepare train train_assembly",
     "conditions": "LabelFrequencies",
-    "data": "Batch Data DataSpec Seed Shape Split check_finite infer_spec split_rows",
+    "data": "Batch Data DataSpec Factor FactorData Seed Shape Split check_finite infer_spec split_rows",
     "distributions": "DiagonalNormal Layer StandardNormal register_rsample_and_kl rsample_and_kl",
     "estimates": "Estimate EvaluationSettings estimate",
     "interfaces": "Autoencoder Chain Classifier Decoder Density Encoder Energy Factory Finishes LatentVariable Loss "
-    "Marginals Metric Model Network OnePhaseLoss Prepares Prior Sampler Shared make",
+    "Marginals Metric Model Network OnePhaseLoss Prepares Prior Sampler Shared",
     "objective": "Clock Now Objective Optimizer Phase Schedule Scheduled Term",
     "plugins": "plugin registry",
     "runs": "Run RunContext",
@@ -107,6 +120,8 @@ __all__ = [
     "Energy",
     "Estimate",
     "EvaluationSettings",
+    "Factor",
+    "FactorData",
     "Factory",
     "Finishes",
     "Kind",

@@ -17,7 +17,7 @@ from .assembly import Assembly, Builder, assemble, finish, prepare
 from .checkpoint import write_json
 from .config import Spec, check_options, load_spec
 from .data import SplitName
-from .errors import NonFinite, RunError, VariataWarning
+from .errors import NonFinite, RunError, Unsupported, VariataWarning
 from .estimates import Estimate, EvaluationSettings
 from .evaluation import evaluate_model, measure
 from .interfaces import Metric
@@ -173,7 +173,12 @@ def evaluate(
             done += count
             reporter.advance(done)
 
-        estimates = evaluate_model(run.model, examples, settings, progress)
+        try:
+            estimates = evaluate_model(run.model, examples, settings, progress)
+        except Unsupported:  # a model without a likelihood, of which further metrics may still say something
+            if not chosen:
+                raise
+            estimates = {}
         estimates |= measure(run.model, run.data, chosen, settings)
     versions = {"variata": __version__, "torch": torch.__version__}
     described = asdict(settings) | {"examples": len(examples), "metrics": [type(metric).__name__ for metric in chosen]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from graphlib import TopologicalSorter
 from typing import Any
 
@@ -12,9 +13,12 @@ from torch import nn
 
 from .config import Part, Spec
 from .data import Data, DataSpec, Stream
+from .declarations import Default
 from .errors import ConfigError, Problem, UserError, reason_of
 from .interfaces import Finishes, Loss, Prepares
 from .live import live_data
+from .plugins import registry
+from .signature import signature_of
 from .sources import Live
 
 
@@ -95,6 +99,19 @@ class Builder:
         sizes = {name: value for name, value in sizes.items() if value is None or isinstance(value, int | list)}
         if sizes:
             self.shapes[part.path] = sizes
+
+
+def make(part: Any, **given: Any) -> Any:
+    """The object that `part` stands for: a module is itself; a factory is called with those of the `given` values that
+    its constructor asks for; a `Default` is looked up among the installed components."""
+    if isinstance(part, nn.Module):
+        return part
+    if isinstance(part, Default):
+        part = partial(registry().find(part.kind, part.use).load(), **dict(part.options))
+    target = part.func if isinstance(part, partial) else part
+    if isinstance(target, type):
+        given = {name: value for name, value in given.items() if name in signature_of(target).given}
+    return part(**given)
 
 
 def assemble(spec: Spec, data_spec: DataSpec | None = None) -> Assembly:

@@ -181,6 +181,26 @@ class Data(ABC):
         """
 
 
+@dataclass(frozen=True)
+class Factor:
+    """One thing that examples differ in: its name, how many values it has, and whether their order means something."""
+
+    name: str
+    values: int
+    ordered: bool = True
+
+
+class FactorData(Data):
+    """A data set that is made from factors: which of its values each example has is known, and any combination of them
+    can be asked for."""
+
+    factors: tuple[Factor, ...]
+
+    @abstractmethod
+    def render(self, values: Tensor) -> Batch:
+        """The examples, as models see them, of these combinations, `[n, factors]` integers from 0."""
+
+
 def split_rows(n: int, held_out: dict[str, float | int], seed: int) -> dict[str, Tensor]:
     """Row numbers of "train" and of each held-out part (a share below 1, or a number of examples), by a permutation
     that depends on `seed` alone.

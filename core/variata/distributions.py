@@ -165,6 +165,10 @@ class Layer:
             self._log_q = self.q.log_prob(self.z)
         return self._log_q
 
+    def log_ratio(self, stop: str | None = None) -> Tensor:
+        """log p(z) - log q(z | x), `[*samples, batch]`; `stop` as in `log_q`."""
+        return self.log_p - self.log_q(stop)
+
     @property
     def kl(self) -> Tensor:
         if self._kl is None:
@@ -246,7 +250,7 @@ def rsample_and_kl(q: Distribution, p: Distribution, samples: int | None = None)
 @register_rsample_and_kl(DiagonalNormal, StandardNormal)
 def _standard(q: DiagonalNormal, p: StandardNormal, samples: int | None) -> Layer:
     draw = _draw(q, samples)
-    return _GaussianLayer(draw, q, p, draw.kl)
+    return _GaussianLayer(draw, q, p, draw.kl, draw.log_weight)
 
 
 @register_rsample_and_kl(DiagonalNormal, DiagonalNormal)
@@ -255,7 +259,7 @@ def _diagonal(q: DiagonalNormal, p: DiagonalNormal, samples: int | None) -> Laye
         start = q.mu.ndim - q.event_dims
         prior = (p.mu.expand(q.mu.shape).flatten(start), p.logvar.expand(q.mu.shape).flatten(start))
         draw = _draw(q, samples, prior)
-        return _GaussianLayer(draw, q, p, draw.kl)
+        return _GaussianLayer(draw, q, p, draw.kl, draw.log_weight)
     # One draw meets several priors.
     return _GaussianLayer(_draw(q, samples), q, p, kl_divergence(q, p))
 
@@ -273,10 +277,17 @@ def _draw(q: DiagonalNormal, samples: int | None, prior: tuple[Tensor, Tensor] |
 class _GaussianLayer(Layer):
     """A layer whose log q follows from the noise: (z - mu) / sigma would cancel where sigma is small beside mu."""
 
-    def __init__(self, draw: GaussianDraw, q: DiagonalNormal, p: Distribution, kl: Tensor) -> None:
+    def __init__(
+        self, draw: GaussianDraw, q: DiagonalNormal, p: Distribution, kl: Tensor, log_ratio: Tensor | None = None
+    ) -> None:
         z = draw.z
         super().__init__(z.view(*z.shape[:-1], *q.event_shape), q, p, kl=kl)
-        self._gaussian, self._draw = q, draw
+        self._gaussian, self._draw, self._log_ratio = q, draw, log_ratio
+
+    def log_ratio(self, stop: str | None = None) -> Tensor:
+        if stop is None and self._log_ratio is not None:  # the pass that drew z gave it
+            return self._log_ratio
+        return super().log_ratio(stop)
 
     def log_q(self, stop: str | None = None) -> Tensor:
         if stop is None and self._log_q is not None:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from functools import partial
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import torch
@@ -25,7 +24,6 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from .data import Batch, Data, DataSpec, Shape
-from .declarations import Default
 from .errors import ConfigError, Problem
 from .estimates import Estimate, EvaluationSettings
 from .objective import Now, Objective, Phase
@@ -44,22 +42,6 @@ class Factory(Protocol, Generic[T]):
 class Shared(Generic[T]):
     """Annotates an option that is the sibling of the same name: `encoder: Shared[Encoder]` of a prior is the encoder of
     the model that the prior belongs to. Never written in YAML; in Python, pass the module."""
-
-
-def make(part: Any, **given: Any) -> Any:
-    """The object that `part` stands for: a module is itself; a factory is called with those of the `given` values that
-    its constructor asks for; a `Default` is looked up among the installed components."""
-    from .plugins import registry
-    from .signature import signature_of
-
-    if isinstance(part, nn.Module):
-        return part
-    if isinstance(part, Default):
-        part = partial(registry().find(part.kind, part.use).load(), **dict(part.options))
-    target = part.func if isinstance(part, partial) else part
-    if isinstance(target, type):
-        given = {name: value for name, value in given.items() if name in signature_of(target).given}
-    return part(**given)
 
 
 class Network(nn.Module, ABC):

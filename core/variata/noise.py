@@ -39,8 +39,8 @@ _place: ContextVar[Place | None] = ContextVar("place", default=None)
 
 
 def current_place() -> Place | None:
-    """The place of the draws that are made now; None where they are torch's own."""
-    return _place.get()
+    """The place of the draws that are made now; None where they are torch's own, as always in a compiled graph."""
+    return None if torch.compiler.is_compiling() else _place.get()
 
 
 @contextmanager

@@ -54,7 +54,7 @@ class Terms:
             raise Unsupported("gradients that hold q's parameters constant are not defined here for several layers")
         total = self.log_likelihood
         for layer in self.layers:
-            total = total + (layer.log_p - layer.log_q(stop))
+            total = total + layer.log_ratio(stop)
         return total
 
     def metrics(self) -> dict[str, Tensor]:

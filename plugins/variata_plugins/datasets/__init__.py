@@ -1,9 +1,9 @@
 """Data sets: what an example is, and which examples are in which split.
 
 `digits` is embedded, `mnist` reads IDX files, `debd` tables of 0 and 1, `array` reads your own, `blobs` draws points
-in the plane. What becomes
-of grey values (binarised, scaled, dequantised) is said once for all of them, in `pixels.py`. Which example is in
-which split, and the noise of what is held out, never depend on the seed of a run.
+in the plane, `sprites` renders shapes whose factors are known. What becomes of grey values (binarised, scaled,
+dequantised) is said once for all of them, in `pixels.py`. Which example is in which split, and the noise of what is
+held out, never depend on the seed of a run.
 """
 
 from variata import Component, hookimpl
@@ -19,4 +19,5 @@ def variata_components() -> list[Component]:
         Component("data", "debd", f"{here}.debd:DEBD", "Binary density-estimation sets: nltcs, plants, dna, ..."),
         Component("data", "digits", f"{here}.digits:Digits", "scikit-learn's 1,797 digits of 8 x 8 pixels"),
         Component("data", "mnist", f"{here}.mnist:MNIST", "70,000 digits of 28 x 28 pixels"),
+        Component("data", "sprites", f"{here}.sprites:Sprites", "Rendered shapes whose factors are known"),
     ]
