@@ -333,5 +333,7 @@ def test_evidence_that_cannot_be_is_refused():
     model.prepare([Batch(torch.tensor([[0.0, 0.0], [1.0, 1.0]]))])
     x = torch.tensor([[0.0, 0.0], [0.0, 1.0]])
     assert model.log_prob(x).tolist() == [pytest.approx(math.log(0.5)), -INF]
+    with pytest.raises(DataError, match="what is observed of example 300 has probability zero"):
+        model.sample_given(x[[0] * 300 + [1]], torch.ones(1, 2).bool())
     with pytest.raises(DataError, match="what is observed of example 1 has probability zero"):
-        model.sample_given(x, torch.ones_like(x).bool())
+        model.most_probable(x, torch.ones(1, 2).bool())
