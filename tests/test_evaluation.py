@@ -323,6 +323,8 @@ def test_evaluation_json_holds_every_setting_and_every_metric(run):
         "samples": 3,
         "seed": 9,
         "batch_size": 50,
+        "ais_steps": 5000,
+        "ais_chains": 100,
         "examples": examples,
         "metrics": [],
     }

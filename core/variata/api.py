@@ -141,6 +141,8 @@ def evaluate(
     samples: int = 500,
     seed: int = 0,
     batch_size: int = 256,
+    ais_steps: int = 5000,
+    ais_chains: int = 100,
     metrics: Sequence[Any] = (),
     quiet: bool = True,
 ) -> dict[str, Estimate]:
@@ -151,6 +153,7 @@ def evaluate(
         run: a run, or its folder.
         split: "train", "validation" or "test".
         samples: importance samples for each example.
+        ais_steps, ais_chains: of annealed importance sampling, where an energy model needs it.
         metrics: further metrics: names, mappings with `use`, or `Metric` objects.
 
     Raises:
@@ -160,21 +163,16 @@ def evaluate(
     run = run if isinstance(run, Run) else load(run)
     named = [metric for metric in metrics if not isinstance(metric, Metric)]
     plain = {"split": split, "samples": samples, "seed": seed, "batch_size": batch_size}
+    plain |= {"ais_steps": ais_steps, "ais_chains": ais_chains}
     options = evaluation_options(plain | {"metrics": named})
     built = iter(options.pop("metrics"))
     chosen = [metric if isinstance(metric, Metric) else next(built) for metric in metrics]
     settings = EvaluationSettings(**options)
     examples = run.data.split(split)
     with Reporter(f"evaluate {split}", len(examples), quiet) as reporter:
-        done = 0
-
-        def progress(count: int) -> None:
-            nonlocal done
-            done += count
-            reporter.advance(done)
-
+        progress = reporter.stage("examples", len(examples))
         try:
-            estimates = evaluate_model(run.model, examples, settings, progress)
+            estimates = evaluate_model(run.model, examples, settings, progress, reporter.stage)
         except Unsupported:  # a model without a likelihood, of which further metrics may still say something
             if not chosen:
                 raise

@@ -60,7 +60,7 @@ def train(
 def evaluate(
     run: RunArgument,
     settings: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="samples=500 seed=0 batch_size=256")
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="samples=500 ais_steps=5000 seed=0 ...")
     ] = None,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -77,9 +77,9 @@ def evaluate(
         return
     columns = ["metric", "value", "standard error", "Monte-Carlo error", "the truth is", "measure"]
     _table(columns, [_estimate_row(name, found) for name, found in estimates.items()])
-    for name, found in estimates.items():
-        if "note" in found:
-            print(f"{name}: {found['note']}")
+    for note in dict.fromkeys(found["note"] for found in estimates.values() if "note" in found):
+        names = [name for name, found in estimates.items() if found.get("note") == note]
+        print(f"{', '.join(names)}: {note}")
 
 
 @app.command()

@@ -34,12 +34,16 @@ class EvaluationSettings:
         samples: importance samples for each example.
         seed: of every draw.
         batch_size: examples at a time.
+        ais_steps: temperatures of annealed importance sampling, where an energy model needs it.
+        ais_chains: its chains.
     """
 
     split: SplitName = "test"
     samples: PositiveInt = 500
     seed: Seed = 0
     batch_size: PositiveInt = 256
+    ais_steps: PositiveInt = 5000
+    ais_chains: PositiveInt = 100
 
 
 def estimate(values: Tensor, variance: Tensor | None = None, **notes: Any) -> Estimate:

@@ -10,10 +10,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from .annealing import EnergyEstimates, Stage, silent
 from .data import Batch, Data, Split, on_device
 from .errors import DataError, Unsupported
 from .estimates import Estimate, EvaluationSettings, bits_per_dimension, estimate, measure_of
-from .interfaces import Density, LatentVariable, Metric
+from .interfaces import Density, Energy, LatentVariable, Metric
 from .latent import LatentEstimates
 
 
@@ -46,18 +47,23 @@ class DensityEstimates:
         return {"log_likelihood": likelihood, "nll": nll, **bits_per_dimension(nll, spec)}
 
 
-def estimates_of(model: Any, settings: EvaluationSettings) -> Estimates:
+def estimates_of(model: Any, settings: EvaluationSettings, stage: Stage = silent) -> Estimates:
     """The estimates that follow from what a model can do.
+
+    Args:
+        stage: as for `evaluate_model`.
 
     Raises:
         Unsupported: nothing follows.
     """
     if isinstance(model, Density):
         return DensityEstimates(model)
+    if isinstance(model, Energy):
+        return EnergyEstimates(model, settings, stage)
     if isinstance(model, LatentVariable):
         return LatentEstimates(model, settings.samples, settings.seed)
     raise Unsupported(
-        f"{type(model).__name__} has neither a bound nor a density, so there is no likelihood to evaluate"
+        f"{type(model).__name__} has neither a bound nor a density nor an energy, so there is no likelihood to evaluate"
     )
 
 
@@ -67,6 +73,7 @@ def evaluate_model(
     split: Split,
     settings: EvaluationSettings,
     progress: Callable[[int], None] = lambda done: None,
+    stage: Stage = silent,
 ) -> dict[str, Estimate]:
     """Every estimate that follows from what the model can do, by name: `{"value": ..., "standard_error": ...}`.
 
@@ -75,6 +82,8 @@ def evaluate_model(
 
     Args:
         progress: called with the number of examples done.
+        stage: called with the title and the size of work that comes before the examples; gives what is called with
+            the number of its steps done.
 
     Raises:
         DataError: the split is empty.
@@ -85,7 +94,7 @@ def evaluate_model(
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     with in_evaluation_mode(model), torch.random.fork_rng():
         torch.manual_seed(settings.seed)
-        estimates = estimates_of(model, settings)
+        estimates = estimates_of(model, settings, stage)
         first = on_device(split.batch(torch.arange(1)), device)
         for batch in split.batches(estimates.batch_size(first, settings.batch_size)):
             estimates.add(on_device(batch, device))

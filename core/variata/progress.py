@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
@@ -46,16 +47,35 @@ class Reporter:
         if self._bar:
             self._bar.update(self._task, completed=completed)
 
+    def stage(self, title: str, total: int) -> Callable[[int], None]:
+        """A piece of the work, with a size of its own; gives what is called with the number of its steps done since the
+        last call."""
+        done, self._line = 0, time.monotonic()
+
+        def advance(count: int) -> None:
+            nonlocal done
+            done += count
+            if self._bar:
+                self._bar.update(self._task, completed=done, total=total, description=f"{self.title}: {title}")
+            elif self._is_time():
+                self.line(f"{self.title}: {title} {done}/{total}")
+
+        return advance
+
+    def _is_time(self) -> bool:
+        """Whether another plain line is due."""
+        now = time.monotonic()
+        due = now - self._line >= _SECONDS_BETWEEN_LINES
+        self._line = now if due else self._line
+        return due
+
     def metrics(self, row: dict[str, Any]) -> None:
         """A row of metrics: shown beside the bar, or as a line now and then and at the end."""
         self._latest[row.get("split", "")] = row
         if self._bar:
             self._bar.update(self._task, metrics=self._text())
-        elif not self.quiet:
-            now = time.monotonic()
-            if now - self._line >= _SECONDS_BETWEEN_LINES:
-                self._line = now
-                self.line(f"{self.title}  step {row['step']}/{self.total}  epoch {row['epoch']:g}  {self._text()}")
+        elif not self.quiet and self._is_time():
+            self.line(f"{self.title}  step {row['step']}/{self.total}  epoch {row['epoch']:g}  {self._text()}")
 
     def line(self, text: str) -> None:
         """A line of its own."""

@@ -9,11 +9,12 @@ from typing import Any
 
 import torch
 
+from .annealing import anneal, even_schedule, exact_log_partition
 from .assembly import Assembly, assemble, prepare
 from .checkpoint import load_weights, own_state, save_weights
 from .config import load_spec
 from .data import Batch, DataSpec
-from .interfaces import Autoencoder, LatentVariable, Sampler
+from .interfaces import Autoencoder, Energy, LatentVariable, Sampler
 from .objective import Now
 from .training import Loop
 
@@ -25,7 +26,8 @@ def check_preset(name: str, overrides: Any = (), steps: int = 30, seeds: tuple[i
     assert spec == again, f"{name}: reading it twice gives two specifications"
     for seed in seeds:
         before, after = check_training(_prepared(name, overrides, seed), steps)
-        assert after < before, f"{name}, seed {seed}: the loss did not fall in {steps} steps ({before:g} -> {after:g})"
+        what = f"the loss (of an energy model -log p(x)) did not fall in {steps} steps ({before:g} -> {after:g})"
+        assert after < before, f"{name}, seed {seed}: {what}"
     assembly = _prepared(name, overrides, seeds[0])
     check_round_trip(assembly)
     check_sampling(assembly.model)
@@ -44,8 +46,9 @@ def check_training(assembly: Assembly, steps: int) -> tuple[float, float]:
     """Trains on one batch; every parameter must get a gradient or move in some phase.
 
     Returns:
-        The sum of the phases' losses on that batch before and after, with the same noise and every schedule at its
-        start: a warm-up would raise what it is compared with.
+        What must fall, before and after, on that batch and with the same noise: the sum of the phases' losses with
+        every schedule at its start (a warm-up would raise what it is compared with); of an energy model -log p(x),
+        since the surrogates that such models are trained by need not fall.
     """
     model, loss = assembly.model, assembly.loss
     batch = first_batch(assembly)
@@ -53,7 +56,8 @@ def check_training(assembly: Assembly, steps: int) -> tuple[float, float]:
     train = assembly.data.split("train")
     loop = Loop(model, loss, assembly.training, train, train, seed=0)
     started = Now(loop.clock)
-    before = objective_value(loop, batch, started)
+    value = energy_nll if isinstance(model, Energy) else objective_value
+    before = value(loop, batch, started)
     start = {name: value.clone() for name, value in model.named_parameters()}
     start |= {f"loss.{name}": value.clone() for name, value in loss.named_parameters()}
     for _ in range(steps):
@@ -61,7 +65,7 @@ def check_training(assembly: Assembly, steps: int) -> tuple[float, float]:
     now = dict(model.named_parameters()) | {f"loss.{name}": value for name, value in loss.named_parameters()}
     still = [name for name, value in start.items() if now[name].requires_grad and torch.equal(value, now[name])]
     assert not still, f"{type(model).__name__}: no phase moves {', '.join(still)}"
-    return before, objective_value(loop, batch, started)
+    return before, value(loop, batch, started)
 
 
 @torch.no_grad()
@@ -70,6 +74,17 @@ def objective_value(loop: Loop, batch: Batch, now: Now) -> float:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return sum(float(phase.loss(loop.model, batch, now).total()) for phase in loop.phases)
+
+
+@torch.no_grad()
+def energy_nll(loop: Loop, batch: Batch, now: Now) -> float:
+    """-log p(x) of the batch, with log Z enumerated or annealed with noise of a fixed seed."""
+    model: Energy = loop.model
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        exact = exact_log_partition(model)
+        partition = anneal(model, even_schedule(200), 100).value if exact is None else exact
+    return float(model.free_energy(batch.x).double().mean()) + partition
 
 
 def check_round_trip(assembly: Assembly) -> None:
