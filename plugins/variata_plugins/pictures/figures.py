@@ -98,7 +98,8 @@ def draw_pairs(x: Tensor, reconstructed: Tensor, spec: DataSpec, path: Path) -> 
 
 
 def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path, title: str) -> None:
-    """Learning curves: one panel for each quantity, training and validation together."""
+    """Learning curves: one panel for each quantity, training and validation together. Names that end in `_rate` are
+    shares, all others nats."""
     hidden = {"step", "epoch", "split", "lr"}
     names = list(dict.fromkeys(name for row in rows for name in row if name not in hidden))
     if not names:
@@ -109,7 +110,8 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path, title: str) -> No
             points = [(row["epoch"], row[name]) for row in rows if row["split"] == split and name in row]
             if points:
                 axes.plot(*zip(*points, strict=True), label=split)
-        axes.set(xlabel="epoch", ylabel=f"{name} (nats per example)", title=name)
+        unit = "" if name.endswith("_rate") else " (nats per example)"
+        axes.set(xlabel="epoch", ylabel=f"{name}{unit}", title=name)
         axes.grid(alpha=0.3)
         axes.legend()
     figure.suptitle(title)
