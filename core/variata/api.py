@@ -17,9 +17,9 @@ from .assembly import Assembly, Builder, assemble, finish, prepare
 from .checkpoint import write_json
 from .config import Spec, check_options, load_spec
 from .data import SplitName
-from .errors import NonFinite, RunError, Unsupported, VariataWarning
+from .errors import NonFinite, RunError, VariataWarning
 from .estimates import Estimate, EvaluationSettings
-from .evaluation import evaluate_model, measure
+from .evaluation import evaluate_model, has_likelihood, measure
 from .interfaces import Metric
 from .plugins import registry
 from .progress import Reporter
@@ -171,12 +171,9 @@ def evaluate(
     examples = run.data.split(split)
     with Reporter(f"evaluate {split}", len(examples), quiet) as reporter:
         progress = reporter.stage("examples", len(examples))
-        try:
+        estimates: dict[str, Estimate] = {}
+        if not chosen or has_likelihood(run.model):  # of a model without one, further metrics may still say something
             estimates = evaluate_model(run.model, examples, settings, progress, reporter.stage)
-        except Unsupported:  # a model without a likelihood, of which further metrics may still say something
-            if not chosen:
-                raise
-            estimates = {}
         estimates |= measure(run.model, run.data, chosen, settings)
     versions = {"variata": __version__, "torch": torch.__version__}
     described = asdict(settings) | {"examples": len(examples), "metrics": [type(metric).__name__ for metric in chosen]}

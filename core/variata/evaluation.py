@@ -47,6 +47,11 @@ class DensityEstimates:
         return {"log_likelihood": likelihood, "nll": nll, **bits_per_dimension(nll, spec)}
 
 
+def has_likelihood(model: Any) -> bool:
+    """Whether a likelihood follows from what the model can do, or a bound on it."""
+    return isinstance(model, Density | Energy | LatentVariable)
+
+
 def estimates_of(model: Any, settings: EvaluationSettings, stage: Stage = silent) -> Estimates:
     """The estimates that follow from what a model can do.
 
