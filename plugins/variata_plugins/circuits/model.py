@@ -42,8 +42,9 @@ _SPREAD = 3.0
 """Of the first log weights: units that mix few of those below them part sooner than units that mix all alike."""
 
 
-Fill = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""From evidence and its mask to the unit that each leaf is left with (-1: none) and its value, `[leaves, batch]`."""
+Fill = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
+"""From evidence and its mask to its log-probability `[batch]`, and the unit that each leaf is left with (-1: none) and
+its value, `[leaves, batch]`."""
 
 
 class Counts(NamedTuple):
@@ -187,35 +188,37 @@ class Circuit(Marginals, Sampler, Prepares):
         return self._filled(x, observed, self._maximise)
 
     def _filled(self, x: Tensor, observed: Tensor, fill: Fill) -> Tensor:
-        parts = []
+        observed, parts = observed.expand_as(x), []
         for start in range(0, len(x), _ROWS):
             flat, seen = self._evidence(x[start : start + _ROWS], observed[start : start + _ROWS])
             assert seen is not None
-            unit, values = fill(flat, seen)
+            root, unit, values = fill(flat, seen)
+            if (impossible := ~root.isfinite()).any():
+                row = start + int(impossible.nonzero()[0])
+                raise DataError(
+                    f"what is observed of example {row} has probability zero: nothing can be drawn given it"
+                )
             values = values.masked_fill(unit < 0, 0.0)
             filled = torch.zeros_like(flat.T).index_add(0, self.variable, values).T
             parts.append(torch.where(seen, flat, filled).view(-1, *self.spec.shape))
         return torch.cat(parts) if parts else x.clone()
 
-    def _draw(self, x: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
+    def _draw(self, x: Tensor, observed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         layers, weights = self.layers(), self.log_weights()
-        inputs = None
+        root, inputs = x.new_zeros(len(x)), None
         if observed.any():
             root, inputs = layers.upward(self._leaf_values(x, observed), weights)
-            if not root.isfinite().all():
-                row = int((~root.isfinite()).nonzero()[0])
-                raise DataError(f"what is observed of example {row} has probability zero, so nothing can be drawn")
         unit = layers.downward(weights, inputs, len(x), self.units)
-        return unit, self.leaves.draw(unit.clamp(min=0)).to(x)
+        return root, unit, self.leaves.draw(unit.clamp(min=0)).to(x)
 
-    def _maximise(self, x: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
+    def _maximise(self, x: Tensor, observed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         layers, weights = self.layers(), self.log_weights()
         mode, log_mode = self.leaves.modes()
         seen = observed.T[self.variable][..., None]
         values = torch.where(seen, self._leaf_values(x, observed), log_mode[:, None])
-        _, inputs = layers.upward(values, weights, log_matmul_max)
+        root, inputs = layers.upward(values, weights, log_matmul_max)
         unit = layers.downward(weights, inputs, len(x), self.units, draw=False)
-        return unit, mode.gather(1, unit.clamp(min=0)).to(x)
+        return root, unit, mode.gather(1, unit.clamp(min=0)).to(x)
 
     @torch.enable_grad()
     def expected_counts(self, x: Tensor, observed: Tensor | None = None) -> Counts:
