@@ -15,8 +15,9 @@ import tempfile
 from importlib import import_module
 from typing import Any
 
-os.environ["TRITON_INTERPRET"] = "0"
-os.environ["VARIATA_KERNELS"] = "triton"
+if __name__ == "__main__":  # before torch and Triton are imported; pytest imports this file to look for examples
+    os.environ["TRITON_INTERPRET"] = "0"
+    os.environ["VARIATA_KERNELS"] = "triton"
 
 import torch
 from triton import knobs
