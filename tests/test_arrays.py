@@ -93,9 +93,9 @@ def test_a_file_with_splits_of_its_own(tmp_path):
     assert [len(data.split(split)) for split in SPLITS] == [16, 4, 5]
     assert everything(data, "test").unique().tolist() == [0.75]
     assert data.spec.classes == 3
-    with pytest.raises(DataError, match=r"its test part is \[5, 3\], unlike its training part"):
+    with pytest.raises(DataError, match=r"its test part is \[3\], binary, and its training part \[4\], continuous"):
         Array(path=save(tmp_path / "y.npz", x_train=parts["x_train"], x_test=np.zeros((5, 3))))
-    with pytest.raises(DataError, match="its test part is real-valued, its training part continuous"):
+    with pytest.raises(DataError, match=r"its test part is .*real-valued, and its training part .*continuous"):
         Array(path=save(tmp_path / "z.npz", x_train=parts["x_train"], x_test=np.full((5, 4), 7.5)))
 
 
@@ -181,3 +181,32 @@ def test_a_run_finds_its_data_from_another_folder(tmp_path, monkeypatch):
     variata.train("vae", settings, run=tmp_path / "run")
     monkeypatch.chdir("/")
     assert len(variata.load(tmp_path / "run").data.split("test")) == 6
+
+
+def test_a_file_with_examples_and_a_test_split_of_its_own(tmp_path):
+    data = Array(path=save(tmp_path / "x.npz", x=np.full((20, 4), 0.25), x_test=np.full((5, 4), 0.75)), validation=4)
+    assert [len(data.split(split)) for split in SPLITS] == [16, 4, 5]
+    assert everything(data, "test").unique().tolist() == [0.75]
+    with pytest.raises(DataError, match="holds both x and x_train"):
+        Array(path=save(tmp_path / "y.npz", x=np.zeros((9, 4)), x_train=np.zeros((9, 4))))
+
+
+def test_labels_that_are_named_must_be_there(tmp_path):
+    path = save(tmp_path / "x.npz", x=np.full((20, 4), 0.25), labels=np.arange(20) % 3)
+    assert Array(path=path).spec.classes is None
+    assert Array(path=path, y="labels").spec.classes == 3
+    with pytest.raises(DataError, match=r"holds no array 'labls' \(it holds x, labels\); name one with data.y"):
+        Array(path=path, y="labls")
+    with pytest.raises(DataError, match="has labels of type <U1: number the classes from 0"):
+        Array(path=save(tmp_path / "z.npz", x=np.zeros((2, 4)), y=np.array(["a", "b"])))
+
+
+@pytest.mark.parametrize("dtype", [">f4", "longdouble", "uint16", ">i8"])
+def test_numbers_of_types_that_torch_lacks(tmp_path, dtype):
+    x = (np.arange(80).reshape(20, 4) % 5).astype(dtype)
+    data = Array(
+        path=save(tmp_path / "x.npz", x=x, y=(np.arange(20) % 3).astype("uint16")),
+        **({} if "f" in dtype or dtype == "longdouble" else {"levels": 5}),
+    )
+    assert data.spec.classes == 3
+    assert everything(data, "train").dtype == torch.float32

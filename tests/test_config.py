@@ -50,7 +50,7 @@ def test_every_default_is_written_out():
         "free_bits": 0.0,
         "free_bits_per_example": 0.0,
         "capacity": None,
-        "gamma": 100.0,
+        "gamma": None,
     }
     assert plain["model"]["condition"] is False
     assert plain["train"]["optimizer"]["betas"] == [0.9, 0.999]
@@ -245,7 +245,7 @@ def test_a_name_in_place_of_a_live_object_is_a_component_and_a_class_is_refused(
         ({"train": torch.zeros(20, 4), "valid": torch.zeros(20, 4)}, "a mapping of splits has train"),
         (
             {"train": torch.zeros(20, 4), "test": torch.zeros(20, 3)},
-            r"test has examples of shape \[3\], train of \[4\]",
+            r"its test part is \[3\], binary, and its training part \[4\], binary",
         ),
     ],
 )

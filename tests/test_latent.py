@@ -96,15 +96,28 @@ def test_the_estimate_falls_with_more_samples_and_stays_above_the_truth(x):
     assert found[0]["gap"]["value"] == pytest.approx(0, abs=1e-10)
 
 
-def test_the_errors_are_those_of_the_estimate(x):
+class Sampled(LinearGaussian):
+    """The same q as a law whose KL to the prior has no closed form here."""
+
+    def terms(self, x, y=None, samples=None):
+        q = self.posterior(x)
+        law = MultivariateNormal(q.mean, torch.diag_embed(q.variance))
+        layer = rsample_and_kl(law, StandardNormal(q.mu), samples)
+        assert not layer.closed_form
+        return Terms([layer], self.law(layer.z).log_prob(x), samples)
+
+
+@pytest.mark.parametrize(("kind", "names"), [(LinearGaussian, ["nll", "elbo"]), (Sampled, ["nll", "elbo", "kl"])])
+def test_the_errors_are_those_of_the_estimate(x, kind, names):
     """Over seeds the estimates spread as the Monte-Carlo error says; over examples as the standard error says."""
-    model = LinearGaussian(shift=0.6, widen=0.3)
+    model = kind(shift=0.6, widen=0.3)
     split = Split(x, transform=lambda rows: rows)
     found = [evaluate_model(model, split, EvaluationSettings(samples=100, seed=seed)) for seed in range(40)]
-    for name in ("nll", "elbo"):
+    for name in names:
         values = torch.tensor([f[name]["value"] for f in found])
         said = sum(f[name]["monte_carlo_error"] for f in found) / len(found)
         assert 0.65 < float(values.std()) / said < 1.45, name
+    assert ("monte_carlo_error" in found[0]["kl"]) == ("kl" in names)
     evidence = model.log_evidence(x)
     assert found[0]["nll"]["standard_error"] == pytest.approx(float(evidence.std()) / math.sqrt(len(x)), rel=0.05)
 

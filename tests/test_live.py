@@ -142,7 +142,7 @@ def test_conditional_models_draw_conditions_only_when_prepared():
         assembly.model.sample(2)
     assert assembly.model.sample(2, torch.tensor([0, 2])).shape == (2, 10)
     variata.prepare(assembly.model, assembly.data)
-    assert assembly.model.frequencies.counts.sum() == 48
+    assert assembly.model.conditions.counts.sum() == 48
     assert assembly.model.sample(2).shape == (2, 10)
 
 
@@ -153,3 +153,44 @@ def test_the_notebook_runs():
 
     notebook = nbformat.read(ROOT / "docs" / "examples" / "own_parts.ipynb", as_version=4)
     nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (nn.MSELoss(), "loss: MSELoss is no Loss: subclass OnePhaseLoss"),
+        (lambda model, batch, now: None, "loss: function is no Loss"),
+    ],
+)
+def test_a_live_loss_of_another_kind_is_refused(loss, message):
+    with pytest.raises(ConfigError, match=message):
+        variata.build("vae", loss=loss, data=BITS)
+
+
+class Flat(nn.Module):
+    """An encoder that forgets that its dimensions are one event."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(10, 2)
+
+    def forward(self, x):
+        return torch.distributions.Normal(self.linear(x), 1.0)
+
+
+class FlatDecoder(Flat):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(2, 10)
+
+    def forward(self, z):
+        return torch.distributions.Bernoulli(logits=self.linear(z), validate_args=False)
+
+
+def test_laws_whose_elements_are_no_event_are_refused():
+    encoded = variata.build("vae", {"model.latent": 2}, encoder=Flat(), data=BITS).model
+    with pytest.raises(variata.Unsupported, match=r"Normal makes of each latent .*Independent\(law, 1\)"):
+        encoded.terms(BITS[:7])
+    decoded = variata.build("vae", {"model.latent": 2}, decoder=FlatDecoder(), data=BITS).model
+    with pytest.raises(variata.Unsupported, match=r"has the shape \[7, 10\], not one value for each .* \[7\]: wrap"):
+        decoded.terms(BITS[:7])

@@ -115,6 +115,9 @@ def test_losses_that_couple_their_batch_say_so():
         {"free_bits": 1.0, "capacity": 1.0},
         {"beta": 2.0, "capacity": 1.0},
         {"free_bits": 1.0, "free_bits_per_example": 1.0},
+        {"gamma": 3.0},
+        {"beta": -1.0},
+        {"capacity": -1.0},
     ],
 )
 def test_options_that_exclude_each_other(options):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import signal
 import subprocess
@@ -302,3 +303,25 @@ def test_whatever_ends_training_the_weights_are_kept(tmp_path):
     with pytest.warns(variata.VariataWarning, match="did not reach its end .failed."):
         assert variata.load(tmp_path / "run").model.sample(2).shape == (2, 1, 8, 8)
     assert json.loads((tmp_path / "run" / "run.json").read_text())["step"] == 3
+
+
+def test_a_loss_that_differentiates_within_itself_is_validated_too():
+    class Penalty(Square):
+        def forward(self, model, batch, now):
+            x = batch.x.clone().requires_grad_()
+            (slope,) = torch.autograd.grad((model.a * x.square()).sum(), x, create_graph=True)
+            return Objective({"penalty": Term((slope - 1).square().sum(1))})
+
+        def phases(self, model):
+            (phase,) = super().phases(model)
+            return [dataclasses.replace(phase, needs_gradients=True)]
+
+    rows = run(loop(Penalty(), validation=10, epochs=1))
+    assert [row["split"] for row in rows] == ["train", "validation"]
+
+
+def test_a_row_is_the_mean_of_as_many_steps_as_asked_or_of_what_is_left_of_the_epoch():
+    counted: list[int] = []
+    trained = loop(n=10, batch_size=1, epochs=2, log_every=4)
+    trained.run(lambda row: counted.append(row["step"]), lambda: None, lambda: False)
+    assert counted == [4, 8, 10, 14, 18, 20]

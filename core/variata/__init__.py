@@ -23,7 +23,7 @@ from .errors import (
 if TYPE_CHECKING:
     from .api import Assembly, build, evaluate, load, prepare, train, train_assembly
     from .assembly import make
-    from .conditions import LabelFrequencies
+    from .conditions import ConditionVectors, LabelFrequencies
     from .data import (
         Batch,
         Data,
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         Shape,
         Split,
         check_finite,
+        common_spec,
         infer_spec,
         split_rows,
     )
@@ -72,8 +73,8 @@ __version__ = "0.1.0.dev0"
 _LAZY = {
     "assembly": "make",
     "api": "Assembly build evaluate load prepare train train_assembly",
-    "conditions": "LabelFrequencies",
-    "data": "Batch Data DataSpec Factor FactorData Seed Shape Split check_finite infer_spec split_rows",
+    "conditions": "ConditionVectors LabelFrequencies",
+    "data": "Batch Data DataSpec Factor FactorData Seed Shape Split check_finite common_spec infer_spec split_rows",
     "distributions": "DiagonalNormal Layer StandardNormal register_rsample_and_kl rsample_and_kl",
     "estimates": "Estimate EvaluationSettings estimate",
     "interfaces": "Autoencoder Chain Classifier Decoder Density Encoder Energy Factory Finishes LatentVariable Loss "
@@ -108,6 +109,7 @@ __all__ = [
     "Clock",
     "Command",
     "Component",
+    "ConditionVectors",
     "ConfigError",
     "Data",
     "DataError",
@@ -164,6 +166,7 @@ __all__ = [
     "__version__",
     "build",
     "check_finite",
+    "common_spec",
     "default",
     "estimate",
     "evaluate",

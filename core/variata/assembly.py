@@ -15,11 +15,11 @@ from .config import Part, Spec
 from .data import Data, DataSpec, Stream
 from .declarations import Default
 from .errors import ConfigError, Problem, UserError, reason_of
-from .interfaces import Finishes, Loss, Prepares
+from .interfaces import Finishes, Loss, Model, Prepares
 from .live import live_data
 from .plugins import registry
 from .signature import signature_of
-from .sources import Live
+from .sources import Live, NotSaved
 
 
 @dataclass
@@ -172,7 +172,15 @@ def _root_part(builder: Builder, spec: Spec, section: str, given: Mapping[str, A
 
 
 def _check_fit(spec: Spec, model: Any, loss: Any) -> None:
-    needed = loss.requires if isinstance(loss, Loss) else nn.Module
+    for value, kind in ((model, Model), (loss, Loss)):
+        if isinstance(value, NotSaved):
+            return
+        if not isinstance(value, kind):
+            remedy = "subclass OnePhaseLoss" if kind is Loss else "subclass LatentVariable, Density, ..."
+            name = kind.__name__
+            message = f"{type(value).__name__} is no {name}: {remedy}, or pass the parts of one"
+            raise ConfigError(Problem(message, name.lower()))
+    needed = loss.requires
     if not isinstance(model, needed):
         message = f"{type(loss).__name__} needs a model that is a {needed.__name__}, and {type(model).__name__} is not"
         raise ConfigError(Problem(message, "loss"))

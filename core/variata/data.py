@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -32,8 +32,8 @@ class DataSpec:
         levels: how many values there are, or were before dequantisation.
         low, high: the least and the greatest value.
         measure: what likelihoods are densities with respect to: "counting", or "lebesgue".
-        transform: how the values came to be, for reports: "dynamic binarisation", "uniform dequantisation of 256
-        levels". classes: how many labels there are; None where examples have none.
+        transform: how the values came to be, for reports ("dynamic binarisation").
+        classes: how many labels there are; None where examples have none.
         condition: shape of a vector y that is not a label.
     """
 
@@ -127,7 +127,8 @@ class Split:
         """The examples of these rows."""
         x = _rows(self.x, index)
         x = x.to(torch.get_default_dtype()) if self.transform is None else self.transform(x)
-        return Batch(x, None if self.y is None else _rows(self.y, index), index)
+        y = None if self.y is None else _rows(self.y, index)
+        return Batch(x, y.to(x.dtype) if y is not None and y.is_floating_point() else y, index)
 
     def batches(self, size: int) -> Iterator[Batch]:
         """All examples once, in their order."""
@@ -234,6 +235,31 @@ def check_finite(x: Any, where: str) -> None:
         ):
             row = start + int((~finite).nonzero()[0, 0])
             raise DataError(f"{where}: row {row} holds NaN or infinity; remove or impute such values before training")
+
+
+_WIDTH = {"binary": 0, "interval": 1, "real": 2}
+
+
+def common_spec(specs: Mapping[str, DataSpec], where: str) -> DataSpec:
+    """What the splits of one data set are together: the training split, with every class that occurs.
+
+    Args:
+        specs: of each split by name, "train" among them.
+        where: the source, for messages.
+
+    Raises:
+        DataError: another split has values that training has not (grey ones beside binary ones), other shapes, or
+            labels of another form.
+    """
+    train = specs["train"]
+    for name, other in specs.items():
+        narrower = _WIDTH.get(other.support, 3) < _WIDTH.get(train.support, -1)
+        if other.shape != train.shape or (other.support != train.support and not narrower):
+            now, then = (f"{list(spec.shape)}, {spec.describe()}" for spec in (other, train))
+            raise DataError(f"{where}: its {name} part is {now}, and its training part {then}")
+        if (other.classes is None, other.condition) != (train.classes is None, train.condition):
+            raise DataError(f"{where}: its {name} part has labels of another form than its training part, or none")
+    return replace(train, classes=max((s.classes for s in specs.values() if s.classes is not None), default=None))
 
 
 def infer_spec(x: Any, y: Any, transform: str = "as given") -> DataSpec:

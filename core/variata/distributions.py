@@ -202,6 +202,8 @@ def detached(q: Distribution) -> Distribution:
     return own()
 
 
+_WRAP = "wrap it in torch.distributions.Independent(law, 1)"
+
 Draw = Callable[[Any, Any, "int | None"], Layer]
 _draws: dict[tuple[type, type], Draw] = {}
 
@@ -226,10 +228,12 @@ def rsample_and_kl(q: Distribution, p: Distribution, samples: int | None = None)
         samples: None gives z `[batch, *latent]`; an integer, 1 included, gives `[samples, batch, *latent]`.
 
     Raises:
-        Unsupported: q has no reparameterised sample.
+        Unsupported: q has no reparameterised sample. Second derivatives through a Gaussian layer raise as well.
     """
     if not isinstance(q, Distribution):
         raise Unsupported(f"an encoder returns a distribution, as DiagonalNormal is, and not a {type(q).__name__}")
+    if not q.event_shape:
+        raise Unsupported(f"{type(q).__name__} makes of each latent dimension an example: {_WRAP}")
     for q_type in type(q).__mro__:
         for p_type in type(p).__mro__:
             if draw := _draws.get((q_type, p_type)):
@@ -240,11 +244,14 @@ def rsample_and_kl(q: Distribution, p: Distribution, samples: int | None = None)
         raise Unsupported(f"{type(q).__name__} has no reparameterised sample, so no gradient can pass through it")
     shape = () if samples is None else (samples,)
     try:
-        return Layer(q.rsample(shape), q, p, kl=kl_divergence(q, p))
+        kl = kl_divergence(q, p)
     except NotImplementedError:
-        joint = getattr(q, "rsample_and_log_prob", None)
-        z, log_q = joint(shape) if joint else (q.rsample(shape), None)
-        return Layer(z, q, p, log_q=log_q)
+        kl = None
+    if kl is not None:
+        return Layer(q.rsample(shape), q, p, kl=kl)
+    joint = getattr(q, "rsample_and_log_prob", None)
+    z, log_q = joint(shape) if joint else (q.rsample(shape), None)
+    return Layer(z, q, p, log_q=log_q)
 
 
 @register_rsample_and_kl(DiagonalNormal, StandardNormal)

@@ -94,11 +94,10 @@ class LatentEstimates:
         columns = {name: torch.cat(values) for name, values in self._columns.items()}
         spec, samples = self.model.spec, self.samples
         common = {"measure": measure_of(spec), "samples": samples}
-        sampled = columns["likelihood_variance"]
         metrics = {
-            "elbo": estimate(columns["elbo"], sampled, kind="lower_bound", **common),
-            "reconstruction": estimate(columns["reconstruction"], sampled, **common),
-            "kl": estimate(columns["kl"]),
+            "elbo": estimate(columns["elbo"], columns["elbo_variance"], kind="lower_bound", **common),
+            "reconstruction": estimate(columns["reconstruction"], columns["reconstruction_variance"], **common),
+            "kl": estimate(columns["kl"], columns.get("kl_variance")),
             "nll": estimate(
                 -columns["log_mean"],
                 columns["log_mean_variance"],
@@ -135,34 +134,60 @@ class _Weights:
 
     def __init__(self) -> None:
         self._total = self._squares = torch.tensor(-math.inf)
-        self._logs = self._likelihood = self._likelihood_squares = self._kl = torch.zeros(())
+        self._logs = torch.zeros(())
+        self._likelihood, self._kl, self._elbo = _Sums(), _Sums(), _Sums()
 
     def add(self, terms: Terms) -> None:
         log_weights, likelihood = terms.log_weights().double(), terms.log_likelihood.double()
         self._total = torch.logaddexp(self._total, log_weights.logsumexp(0))
         self._squares = torch.logaddexp(self._squares, (2 * log_weights).logsumexp(0))
         self._logs = self._logs + log_weights.sum(0)
-        self._likelihood = self._likelihood + likelihood.sum(0)
-        self._likelihood_squares = self._likelihood_squares + likelihood.square().sum(0)
-        self._kl = self._kl + terms.kl.double() * len(log_weights)
+        kl = sum((layer.kl.double() for layer in terms.layers), torch.zeros_like(likelihood))
+        self._likelihood.add(likelihood)
+        self._kl.add(kl)
+        self._elbo.add(likelihood - kl)
+        self._closed_form = all(layer.closed_form and layer.kl.ndim == 1 for layer in terms.layers)
 
     def read(self, samples: int) -> dict[str, Tensor]:
         """What they come to, by name."""
         log_mean = self._total - math.log(samples)
         effective = (2 * self._total - self._squares).exp()
-        reconstruction, kl = self._likelihood / samples, self._kl / samples
-        spread = self._likelihood_squares / samples - reconstruction.square()
-        return {
-            "elbo": reconstruction - kl,
-            "reconstruction": reconstruction,
-            "kl": kl,
+        found = {
+            "elbo": self._likelihood.mean - self._kl.mean,
+            "elbo_variance": self._elbo.variance,
+            "reconstruction": self._likelihood.mean,
+            "reconstruction_variance": self._likelihood.variance,
+            "kl": self._kl.mean,
             "log_mean": log_mean,
             "gap": log_mean - self._logs / samples,
             "effective_samples": effective,
             # By the delta method: the relative variance of the mean weight is 1 / ESS - 1 / K, here without its bias.
             "log_mean_variance": _unbiased(1 / effective - 1 / samples, samples),
-            "likelihood_variance": _unbiased(spread / samples, samples),
         }
+        return found if self._closed_form else found | {"kl_variance": self._kl.variance}
+
+
+class _Sums:
+    """Mean over draws, and its variance, of one value for each draw and example."""
+
+    def __init__(self) -> None:
+        self._count, self._sum, self._squares = 0, torch.zeros(()), torch.zeros(())
+
+    def add(self, values: Tensor) -> None:
+        """`[samples, batch]`."""
+        self._count += len(values)
+        self._sum = self._sum + values.sum(0)
+        self._squares = self._squares + values.square().sum(0)
+
+    @property
+    def mean(self) -> Tensor:
+        return self._sum / self._count
+
+    @property
+    def variance(self) -> Tensor:
+        """Of the mean."""
+        spread = self._squares / self._count - self.mean.square()
+        return _unbiased(spread / self._count, self._count)
 
 
 def _unbiased(value: Tensor, samples: int) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import torch
 
-from .data import Data, Split, SplitName, check_finite, infer_spec, split_rows
+from .data import Data, Split, SplitName, check_finite, common_spec, infer_spec, split_rows
 from .errors import DataError
 
 
@@ -23,16 +23,15 @@ class LiveData(Data):
         if isinstance(value, Mapping) and ("train" not in parts or set(parts) - set(get_args(SplitName))):
             raise DataError(f"a mapping of splits has train, and may have validation and test (got {list(parts)})")
         arrays = {name: _arrays(part) for name, part in parts.items()}
-        x, y = arrays["train"] if "train" in arrays else arrays[""]
-        self.spec = infer_spec(x, y)
-        for name, (other, _) in arrays.items():
-            if other.shape[1:] != x.shape[1:]:
-                raise DataError(f"{name} has examples of shape {list(other.shape[1:])}, train of {list(x.shape[1:])}")
+        for name, part in arrays.items():
+            for values in part:
+                if values is not None:
+                    check_finite(values, f"data {name}".strip())
+        self.spec = common_spec({name or "train": infer_spec(*part) for name, part in arrays.items()}, "data")
         if "" in arrays:
+            x, y = arrays[""]
             rows = split_rows(len(x), {"validation": 0.1, "test": 0.1}, seed=0)
             arrays = {name: (x[index], None if y is None else y[index]) for name, index in rows.items()}
-        for name, (values, _) in arrays.items():
-            check_finite(values, f"data {name}".strip())
         self._splits = {name: Split(*pair, transform=self._floating) for name, pair in arrays.items()}
 
     def _floating(self, x: torch.Tensor) -> torch.Tensor:

@@ -139,6 +139,8 @@ class Phase:
         reduction: "mean" over examples, or "sum" (expected counts).
         clip: whether `train.clip` holds for it; expected counts are no direction that could be shortened.
         optimizer: its own optimiser; None for that of `train.optimizer`.
+        needs_gradients: whether the loss differentiates within itself, as a gradient penalty does: then gradients are
+            on in validation too.
     """
 
     name: str
@@ -148,3 +150,4 @@ class Phase:
     reduction: Literal["mean", "sum"] = "mean"
     clip: bool = True
     optimizer: Optimizer | None = None
+    needs_gradients: bool = False

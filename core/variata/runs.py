@@ -26,7 +26,7 @@ from .config import Spec, load_spec
 from .data import Data, DataSpec
 from .errors import DataError, RunError, VariataWarning
 from .plugins import LOCAL, load_file, registry
-from .sources import Live
+from .sources import Live, NotSaved
 from .training import choose_device
 from .yaml12 import parse_file
 
@@ -73,7 +73,7 @@ class Run:
             DataError: it is no longer what the model was trained on.
         """
         section = self.spec["data"]
-        if self._data is None and isinstance(section, Live) and isinstance(section.value, _NotSaved):
+        if self._data is None and isinstance(section, Live) and isinstance(section.value, NotSaved):
             raise RunError(
                 f"{self.path}: the data was a live object ({section.value.text}): pass data= to variata.load"
             )
@@ -95,11 +95,6 @@ class Run:
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r}, {type(self.model).__name__}, {self.status})"
-
-
-@dataclass
-class _NotSaved:
-    text: str
 
 
 def new_folder(path: str | Path | None, name: str) -> Path:
@@ -252,4 +247,4 @@ def _not_saved(path: Path) -> dict[str, Any]:
     root = parse_file(path, str(path))
     sections = {key: root.get(key) for key in ("data", "loss")}
     notes = {key: node.get("live") for key, node in sections.items() if node is not None}
-    return {key: _NotSaved(str(note.value)) for key, note in notes.items() if note is not None}
+    return {key: NotSaved(str(note.value)) for key, note in notes.items() if note is not None}

@@ -28,6 +28,13 @@ class Live:
 
 
 @dataclass
+class NotSaved:
+    """Stands for live data or a live loss of a saved run, which its model does without; `text` described it."""
+
+    text: str
+
+
+@dataclass
 class Source:
     """A merged specification, not yet checked. `dropped` names options that a change of `use` left behind."""
 

@@ -21,6 +21,12 @@ class Terms:
     """
 
     def __init__(self, layers: Sequence[Layer], log_likelihood: Tensor, samples: int | None) -> None:
+        lead = layers[-1].z.ndim - len(layers[-1].q.event_shape)
+        if log_likelihood.shape != layers[-1].z.shape[:lead]:
+            raise Unsupported(
+                f"log p(x | z) has the shape {list(log_likelihood.shape)}, not one value for each draw and example "
+                f"{list(layers[-1].z.shape[:lead])}: wrap the decoder's law in torch.distributions.Independent"
+            )
         self.layers, self.log_likelihood, self.samples = tuple(layers), log_likelihood, samples
 
     def mean_over_samples(self, value: Tensor, event_dims: int = 0) -> Tensor:

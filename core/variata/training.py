@@ -143,8 +143,8 @@ class Loop:
                 if stopped():
                     return False
                 self.step(on_device(self.train.batch(index), self.device))
-                ended = self.clock.step % self.clock.steps_per_epoch == 0
-                if ended or self.clock.step % self.training.log_every == 0:
+                within = self.clock.step % self.clock.steps_per_epoch
+                if within % self.training.log_every == 0:  # and so at the end of the epoch
                     log(self._row("train", self.meter.read()))
                 stepped()
             epoch = self.clock.step // self.clock.steps_per_epoch
@@ -195,7 +195,8 @@ class Loop:
                     break
                 placed = on_device(batch, self.device)
                 for phase in self.phases:
-                    objective = phase.loss(self.model, placed, self.now)
+                    with torch.set_grad_enabled(phase.needs_gradients):
+                        objective = phase.loss(self.model, placed, self.now)
                     total = objective.total()
                     record(meter, phase, objective, total, len(batch), len(self.phases) > 1)
         self.model.train()

@@ -26,6 +26,7 @@ from variata import (
     Split,
     VariataWarning,
     check_finite,
+    common_spec,
     infer_spec,
     split_rows,
 )
@@ -46,7 +47,7 @@ class Array(Data):
 
     Args:
         path: an npz, npy or safetensors file. npy and safetensors files of more than a gigabyte are mapped, not read.
-        x, y: names of the arrays in it; y may be missing, and an npy file holds only x.
+        x, y: names of the arrays in it; without a name for y, the array "y" if there is one. An npy file holds only x.
         levels: how many levels integers have, from 0; 2 makes them binary.
         channels: which axis of `[n, a, b, c]` holds the channels, where their numbers do not say it.
         binarize, scale, dequantize: what becomes of levels and grey values (`pixels.py`).
@@ -62,7 +63,7 @@ class Array(Data):
         *,
         path: Path,
         x: str = "x",
-        y: str = "y",
+        y: str | None = None,
         levels: Annotated[int, Field(ge=2, le=65536)] | None = None,
         channels: Literal["first", "last"] | None = None,
         binarize: Binarize = "none",
@@ -73,14 +74,14 @@ class Array(Data):
         split_seed: Seed = 0,
     ) -> None:
         parts = _parts(path, _read(path), x, y)
-        values, labels = parts["train"]
+        values, _ = parts["train"]
         sources = {}
         for name, (more, of_more) in parts.items():
-            if more.shape[1:] != values.shape[1:] or (labels is None) != (of_more is None):
-                raise DataError(f"{path}: its {name} part is {list(more.shape)}, unlike its training part")
             check_finite(more, str(path))
+            if of_more is not None:
+                check_finite(of_more, f"{path} {y}")
             sources[name] = _source(more, of_more, levels, path)
-        source = _common(sources, path)
+        source = common_spec(sources, str(path))
         shape, arrange = _arrangement(values.shape, channels, path)
         pixels = Pixels(dataclasses.replace(source, shape=shape), binarize, scale, dequantize)
         self.spec = pixels.spec
@@ -186,32 +187,48 @@ def _mapped_safetensors(path: Path) -> dict[str, np.ndarray]:
 Part = tuple[np.ndarray, np.ndarray | None]
 
 
-def _parts(path: Path, arrays: dict[str, np.ndarray], x: str, y: str) -> dict[str, Part]:
+def _parts(path: Path, arrays: dict[str, np.ndarray], x: str, y: str | None) -> dict[str, Part]:
     """The splits that a file holds; one that holds none is all "train"."""
-    names = {"train": "train", "validation": "validation", "valid": "validation", "test": "test"}
-    parts = {
-        split: (arrays[f"{x}_{name}"], arrays.get(f"{y}_{name}"))
-        for name, split in names.items()
-        if f"{x}_{name}" in arrays
-    }
-    if x in arrays:
-        parts = {"train": (arrays[x], arrays.get(y))}
-    if "train" not in parts:
-        held = ", ".join(arrays) or "nothing"
-        raise DataError(f"{path}: holds no array {x!r} or '{x}_train' (it holds {held}); name one with data.x")
+    names = {x: "train", f"{x}_train": "train", f"{x}_test": "test"}
+    names |= {f"{x}_validation": "validation", f"{x}_valid": "validation"}
+    held = [name for name in names if name in arrays]
+    splits = [names[name] for name in held]
+    twice = [name for name in held if splits.count(names[name]) > 1]
+    if "train" not in splits or twice:
+        what = f"both {' and '.join(twice)}" if twice else f"no array {x!r} or '{x}_train'"
+        raise DataError(f"{path}: holds {what} (it holds {', '.join(arrays) or 'nothing'}); name one with data.x")
+    label = y or "y"
+    parts = {names[name]: (_native(arrays[name]), arrays.get(label + name[len(x) :])) for name in held}
+    if y is not None and all(labels is None for _, labels in parts.values()):
+        raise DataError(f"{path}: holds no array {y!r} (it holds {', '.join(arrays)}); name one with data.y")
     for values, labels in parts.values():
         if values.dtype.kind not in "fiub":
             raise DataError(f"{path}: holds values of type {values.dtype}, and numbers are needed")
-        if values.ndim < 2 or not len(values):
+        if values.ndim < 2 or not values.size:
             raise DataError(f"{path}: needs at least one example of at least one axis, and {x} is {list(values.shape)}")
         if labels is not None and labels.shape[:1] != values.shape[:1]:
             raise DataError(f"{path}: there are {len(values)} examples but labels of shape {list(labels.shape)}")
-    return parts
+        if labels is not None and labels.dtype.kind not in "fiub":
+            raise DataError(f"{path}: has labels of type {labels.dtype}: number the classes from 0")
+    return {
+        name: (values, None if labels is None else _native(labels, label=True))
+        for name, (values, labels) in parts.items()
+    }
+
+
+def _native(values: np.ndarray, label: bool = False) -> np.ndarray:
+    """The same numbers in a type that torch has."""
+    if label:
+        return values.astype(np.float32 if values.dtype.kind == "f" else np.int64)
+    if values.dtype.kind == "f" and values.dtype.itemsize > 8:
+        return values.astype(np.float64)
+    if values.dtype.kind == "u" and values.dtype.itemsize > 1:
+        return values.astype(np.int64)
+    return values if values.dtype.isnative else values.astype(values.dtype.newbyteorder("="))
 
 
 def _source(values: np.ndarray, labels: np.ndarray | None, levels: int | None, path: Path) -> DataSpec:
     """What the stored values are; `shape` is that of the file."""
-    labels = labels.astype(np.float32) if labels is not None and labels.dtype.kind == "f" else labels
     if values.dtype.kind not in "iu":
         if levels is not None:
             raise ConfigError(Problem("levels is for integers, and these values are not: remove it", "data.levels"))
@@ -230,16 +247,6 @@ def _source(values: np.ndarray, labels: np.ndarray | None, levels: int | None, p
     described = infer_spec(np.zeros((len(values), 1), np.uint8), labels, transform="as stored")
     support = "binary" if count == 2 else "levels"
     return dataclasses.replace(described, shape=tuple(values.shape[1:]), support=support, levels=count)
-
-
-def _common(sources: dict[str, DataSpec], path: Path) -> DataSpec:
-    """What all parts together are: the training part, with every class that occurs."""
-    source = sources["train"]
-    for name, other in sources.items():
-        if other.support != source.support:
-            raise DataError(f"{path}: its {name} part is {other.describe()}, its training part {source.describe()}")
-    classes = [other.classes for other in sources.values() if other.classes is not None]
-    return dataclasses.replace(source, classes=max(classes, default=None))
 
 
 def _arrangement(

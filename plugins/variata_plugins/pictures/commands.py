@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -87,7 +87,8 @@ def check_out(out: Path) -> None:
 def save_arrays(out: Path, **arrays: Tensor) -> None:
     """Writes an .npz of arrays by name."""
     try:
-        np.savez_compressed(out, allow_pickle=False, **{name: value.cpu().numpy() for name, value in arrays.items()})
+        numbers: dict[str, Any] = {name: value.cpu().numpy() for name, value in arrays.items()}
+        np.savez_compressed(out, **numbers)
     except OSError as error:
         raise RunError(f"{out}: cannot be written: {error.strerror}") from error
 
@@ -97,10 +98,12 @@ def _labels(text: str | None, n: int, model: Model) -> Tensor | None:
     if text is None:
         return None
     classes = model.spec.classes
-    if not model.conditional or classes is None:
-        raise ConfigError(
-            Problem("this model has no class condition; train one with model.condition=true", "--condition")
-        )
+    if model.conditional and classes is None:
+        message = "this model's condition is a vector: give it in Python, model.sample(n, condition)"
+        raise ConfigError(Problem(message, "--condition"))
+    if classes is None or not model.conditional:
+        message = "this model has no class condition; train one with model.condition=true"
+        raise ConfigError(Problem(message, "--condition"))
     labels: list[int] = []
     for part in text.removeprefix("label=").split(","):
         match = re.fullmatch(r"\s*(\d{1,9})(?:\.\.(\d{1,9}))?\s*", part)

@@ -88,8 +88,9 @@ def draw_pairs(x: Tensor, reconstructed: Tensor, spec: DataSpec, path: Path) -> 
     """Examples beside their reconstructions: for images, rows of data over rows of reconstructions."""
     if spec.is_image:
         columns = min(8, len(x))
-        whole = len(x) // columns * columns
-        pairs = rearrange(torch.stack([x[:whole], reconstructed[:whole]]), "p (r c) ... -> (r p c) ...", c=columns)
+        both = torch.stack([x, reconstructed])
+        both = torch.cat([both, both.new_full((2, -len(x) % columns, *x.shape[1:]), float(x.min()))], dim=1)
+        pairs = rearrange(both, "p (r c) ... -> (r p c) ...", c=columns)
         draw_grid(pairs, spec, path, "test examples, each row above its reconstructions", columns)
     elif spec.shape == (2,):
         draw_points({"data": x, "reconstruction": reconstructed}, path, "reconstructions")
@@ -109,7 +110,7 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path, title: str) -> No
         for split in ("train", "validation"):
             points = [(row["epoch"], row[name]) for row in rows if row["split"] == split and name in row]
             if points:
-                axes.plot(*zip(*points, strict=True), label=split)
+                axes.plot(*zip(*points, strict=True), label=split, marker="o" if len(points) == 1 else None)
         unit = "" if name.endswith("_rate") else " (nats per example)"
         axes.set(xlabel="epoch", ylabel=f"{name}{unit}", title=name)
         axes.grid(alpha=0.3)

@@ -27,7 +27,7 @@ class ELBO(OnePhaseLoss):
         free_bits: lambda in nats, for each latent dimension's mean over the batch.
         free_bits_per_example: lambda in nats, for each latent dimension of each example.
         capacity: C in nats; replaces the KL term by gamma |mean KL - C|.
-        gamma: weight of that.
+        gamma: weight of that, 100 where nothing is said.
 
     Raises:
         ConfigError: options that exclude each other.
@@ -43,7 +43,7 @@ class ELBO(OnePhaseLoss):
         free_bits: NonNegativeFloat = 0.0,
         free_bits_per_example: NonNegativeFloat = 0.0,
         capacity: Scheduled | None = None,
-        gamma: PositiveFloat = 100.0,
+        gamma: PositiveFloat | None = None,
     ) -> None:
         super().__init__()
         chosen = [
@@ -56,7 +56,12 @@ class ELBO(OnePhaseLoss):
             raise ConfigError(Problem(f"{' and '.join(chosen)} exclude each other: keep one"))
         if capacity is not None and beta != 1.0:
             raise ConfigError(Problem("capacity replaces beta: write gamma instead"))
-        self.beta, self.samples, self.capacity, self.gamma = beta, samples, capacity, gamma
+        if gamma is not None and capacity is None:
+            raise ConfigError(Problem("gamma weighs a capacity, and there is none: set capacity or remove gamma"))
+        for name, value in (("beta", beta), ("capacity", capacity)):
+            if isinstance(value, float | int) and value < 0:
+                raise ConfigError(Problem(f"{name} must not be negative (got {value:g})"))
+        self.beta, self.samples, self.capacity, self.gamma = beta, samples, capacity, gamma or 100.0
         self.free_bits, self.free_bits_per_example = free_bits, free_bits_per_example
         self.couples_batch = bool(free_bits) or capacity is not None
 

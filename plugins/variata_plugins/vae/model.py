@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from variata import (
+    ConditionVectors,
     ConfigError,
     DataSpec,
     Decoder,
@@ -65,7 +66,9 @@ class VAE(LatentVariable):
         self.encoder = make(encoder, **given)
         self.decoder = make(decoder, **given)
         self.prior = make(prior, **given)
-        self.frequencies = LabelFrequencies(data.classes) if condition and data.classes else None
+        self.conditions = None
+        if shape is not None:
+            self.conditions = LabelFrequencies(data.classes) if data.classes else ConditionVectors(shape)
 
     def terms(self, x: Tensor, y: Tensor | None = None, samples: int | None = None) -> Terms:
         given = self._given(y)
@@ -79,7 +82,7 @@ class VAE(LatentVariable):
         return self.decoder(z, *self._given(y)).mean
 
     def generate(self, n: int, condition: Tensor | None = None) -> Distribution:
-        given = self._given(self._conditions(n, condition) if self.conditional else None)
+        given = self._given(self._asked(n, condition))
         prior = self.prior(*given)
         return self.decoder(prior.sample() if prior.batch_shape else prior.sample((n,)), *given)
 
@@ -89,14 +92,25 @@ class VAE(LatentVariable):
             return ()
         if y is None:
             raise ValueError("this model is conditional: it needs y")
+        if not self.training and self.conditions is not None:
+            self.conditions.warn(y)
         return (y,)
 
-    def _conditions(self, n: int, condition: Tensor | None) -> Tensor:
+    def _asked(self, n: int, condition: Tensor | None) -> Tensor | None:
+        """y of n samples: one condition for each, one for all, or drawn."""
+        if self.conditions is None:
+            if condition is not None:
+                raise ConfigError(
+                    Problem("this model has no condition: train one with model.condition=true", "condition")
+                )
+            return None
         if condition is None:
-            if self.frequencies is None:
-                raise ConfigError(Problem("this model's condition is a vector: give one for each sample", "condition"))
-            return self.frequencies.draw(n)
-        if self.frequencies is not None:
-            self.frequencies.check(condition.tolist())
+            return self.conditions.draw(n)
         device = next((p.device for p in self.parameters()), torch.device("cpu"))
-        return condition.to(device)
+        y = torch.as_tensor(condition, device=device)
+        own = 0 if self.spec.classes else len(self.spec.condition_shape or ())
+        y = y.expand(n, *y.shape) if y.ndim == own else y
+        if len(y) != n:
+            raise ConfigError(Problem(f"{n} samples need {n} conditions, or one for all (got {len(y)})", "condition"))
+        self.conditions.check(y)
+        return y
