@@ -280,3 +280,17 @@ def test_paths_of_presets_exist():
     for offers in registry().presets().values():
         for plugin, path in offers:
             assert Path(path).is_file(), plugin.id
+
+
+def test_a_component_of_an_unknown_kind_is_a_warning(install):
+    install("odd-parts", "extra", GOOD.replace('Component("prior"', 'Component("priorr"').replace("{name}", "odd"))
+    with pytest.warns(
+        VariataWarning, match="odd-parts:extra offers odd of the unknown kind 'priorr', did you mean prior"
+    ):
+        load()
+
+
+def test_a_name_that_nobody_could_write_is_named(install):
+    install("odd-parts", "extra", GOOD.replace("{name}", "Bad Name"))
+    with pytest.warns(VariataWarning, match="'Bad Name' is no name: write it in snake_case"):
+        load()

@@ -87,8 +87,10 @@ def check(config: ConfigArgument, overrides: Overrides = None, plugin: PluginFil
     """Check a configuration: every problem at once, and nothing is trained."""
     _load_files(plugin)
     from . import api
+    from .training import choose_device
 
     assembly = api.build(config, overrides or ())
+    choose_device(assembly.training.device)
     assert assembly.data is not None
     model, examples = assembly.model, len(assembly.data.split("train"))
     parameters = sum(p.numel() for p in model.parameters())

@@ -133,6 +133,8 @@ def check(source: Source, provided: Mapping[str, str] | None = None) -> Spec:
     checker = _Checker(registry(), provided or {})
     root = Part(Root, "", node.place, None, None, False)
     root.options = checker.options(root, node)
+    if built is not None and not isinstance(built.get("data"), Node):
+        checker.problem("is what variata writes into a run: remove it", BUILT, built.place)
     _check_requires(root, node, checker.problems)
     if checker.problems:
         raise ConfigError(checker.problems)

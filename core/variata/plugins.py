@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import importlib.util
 import os
+import re
 import sys
 import traceback
 import types
@@ -124,6 +125,12 @@ class Registry:
             else:
                 self._attempt(plugin, point.load)
             self._report(plugin)
+        kinds = self.kinds()
+        for component, plugin in ((e.component, e.plugin) for e in self.entries()):
+            if component.kind not in kinds:
+                hint = suggest(component.kind, kinds)
+                message = f"plugin {plugin.id} offers {component.name} of the unknown kind {component.kind!r}{hint}"
+                warnings.warn(message, VariataWarning, stacklevel=2)
 
     def register(self, module: Any, name: str, distribution: str = LOCAL, file: Path | None = None) -> Plugin:
         """Adds a plugin that is not installed: a module, or any object with hook implementations."""
@@ -160,6 +167,8 @@ class Registry:
         for item in self._call(plugin, hook) or ():
             if not isinstance(item, expected):
                 raise TypeError(f"{hook} returned {item!r}, which is no {expected.__name__}")
+            if not re.fullmatch(r"[a-z][a-z0-9_-]*", item.name):
+                raise ValueError(f"{hook}: {item.name!r} is no name: write it in snake_case")
             yield item
 
     def _call(self, plugin: Plugin, hook: str, **arguments: Any) -> Any:

@@ -16,6 +16,18 @@ from torch import Tensor
 from variata import DataSpec, RunError
 
 _DOTS = 120
+_NATS = {
+    "loss",
+    "elbo",
+    "reconstruction",
+    "kl",
+    "iwae",
+    "nll",
+    "log_likelihood",
+    "pseudo_log_likelihood",
+    "free_energy",
+}
+_NATS |= {"free_energy_gap"}
 
 
 def _save(figure: Figure, path: Path) -> None:
@@ -99,8 +111,8 @@ def draw_pairs(x: Tensor, reconstructed: Tensor, spec: DataSpec, path: Path) -> 
 
 
 def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path, title: str) -> None:
-    """Learning curves: one panel for each quantity, training and validation together. Names that end in `_rate` are
-    shares, all others nats."""
+    """Learning curves: one panel for each quantity, training and validation together. Those of `_NATS` are in
+    nats; of others the unit is not known here."""
     hidden = {"step", "epoch", "split", "lr"}
     names = list(dict.fromkeys(name for row in rows for name in row if name not in hidden))
     if not names:
@@ -111,7 +123,7 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path, title: str) -> No
             points = [(row["epoch"], row[name]) for row in rows if row["split"] == split and name in row]
             if points:
                 axes.plot(*zip(*points, strict=True), label=split, marker="o" if len(points) == 1 else None)
-        unit = "" if name.endswith("_rate") else " (nats per example)"
+        unit = " (nats per example)" if name.partition("/")[0] in _NATS else ""
         axes.set(xlabel="epoch", ylabel=f"{name}{unit}", title=name)
         axes.grid(alpha=0.3)
         axes.legend()
