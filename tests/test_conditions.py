@@ -76,6 +76,7 @@ def test_a_class_that_only_the_test_set_has_is_a_warning():
         ),
         ({"train": (BITS, torch.arange(60) % 3), "test": BITS[:5]}, "its test part has labels of another form"),
         ({"train": (BITS, torch.full((60, 2), torch.nan))}, "data train: row 0 holds NaN"),
+        ({"train": (BITS, torch.arange(60) * 10**9)}, "labels go up to 59000000000: number the classes from 0"),
     ],
 )
 def test_splits_that_do_not_fit(splits, message):

@@ -238,6 +238,7 @@ def check_finite(x: Any, where: str) -> None:
 
 
 _WIDTH = {"binary": 0, "interval": 1, "real": 2}
+_MOST_CLASSES = 100_000
 
 
 def common_spec(specs: Mapping[str, DataSpec], where: str) -> DataSpec:
@@ -280,6 +281,8 @@ def infer_spec(x: Any, y: Any, transform: str = "as given") -> DataSpec:
             condition = tuple(y.shape[1:]) or (1,)
         elif y.ndim == 1 and len(y) and int(y.min()) >= 0:
             classes = int(y.max()) + 1
+            if classes > _MOST_CLASSES:
+                raise DataError(f"labels go up to {classes - 1}: number the classes from 0 without gaps")
         else:
             raise DataError("labels must be integers from 0, one for each example")
     common: dict[str, Any] = {"classes": classes, "condition": condition, "transform": transform}
