@@ -245,7 +245,7 @@ def rsample_and_kl(q: Distribution, p: Distribution, samples: int | None = None)
     shape = () if samples is None else (samples,)
     try:
         kl = kl_divergence(q, p)
-    except NotImplementedError:
+    except NotImplementedError:  # how torch says that no closed form is registered for the pair
         kl = None
     if kl is not None:
         return Layer(q.rsample(shape), q, p, kl=kl)

@@ -46,7 +46,7 @@ def read_cached(path: Path) -> tuple[dict[str, Tensor], dict[str, str]] | None:
     """Tensors and notes; None where there is no such file, or no whole one."""
     try:
         with safe_open(str(path), framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118 -- the file is no mapping
     except (OSError, SafetensorError):
         return None
 
