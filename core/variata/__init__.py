@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         DataSpec,
         Factor,
         FactorData,
+        Rows,
         Seed,
         Shape,
         Split,
@@ -62,8 +63,10 @@ if TYPE_CHECKING:
         Sampler,
         Shared,
     )
-    from .objective import Clock, Now, Objective, Optimizer, Phase, Schedule, Scheduled, Term
+    from .logger import Logger
+    from .objective import Clock, Now, Objective, Optimizer, Phase, Schedule, Scheduled, Term, Update
     from .plugins import plugin, registry
+    from .processes import gathered
     from .runs import Run, RunContext
     from .signature import signature_of
     from .terms import Terms
@@ -74,13 +77,16 @@ _LAZY = {
     "assembly": "make",
     "api": "Assembly build evaluate load prepare train train_assembly",
     "conditions": "ConditionVectors LabelFrequencies",
-    "data": "Batch Data DataSpec Factor FactorData Seed Shape Split check_finite common_spec infer_spec split_rows",
+    "data": "Batch Data DataSpec Factor FactorData Rows Seed Shape Split check_finite common_spec infer_spec "
+    "split_rows",
     "distributions": "DiagonalNormal Layer StandardNormal register_rsample_and_kl rsample_and_kl",
     "estimates": "Estimate EvaluationSettings estimate",
     "interfaces": "Autoencoder Chain Classifier Decoder Density Encoder Energy Factory Finishes LatentVariable Loss "
     "Marginals Metric Model Network OnePhaseLoss Prepares Prior Sampler Shared",
-    "objective": "Clock Now Objective Optimizer Phase Schedule Scheduled Term",
+    "logger": "Logger",
+    "objective": "Clock Now Objective Optimizer Phase Schedule Scheduled Term Update",
     "plugins": "plugin registry",
+    "processes": "gathered",
     "runs": "Run RunContext",
     "signature": "signature_of",
     "terms": "Terms",
@@ -130,6 +136,7 @@ __all__ = [
     "LabelFrequencies",
     "LatentVariable",
     "Layer",
+    "Logger",
     "Loss",
     "Marginals",
     "Metric",
@@ -147,6 +154,7 @@ __all__ = [
     "Prepares",
     "Prior",
     "Problem",
+    "Rows",
     "Run",
     "RunContext",
     "RunError",
@@ -161,6 +169,7 @@ __all__ = [
     "Term",
     "Terms",
     "Unsupported",
+    "Update",
     "UserError",
     "VariataWarning",
     "__version__",
@@ -170,6 +179,7 @@ __all__ = [
     "default",
     "estimate",
     "evaluate",
+    "gathered",
     "hookimpl",
     "infer_spec",
     "load",
