@@ -39,7 +39,8 @@ if TYPE_CHECKING:
         split_rows,
     )
     from .distributions import DiagonalNormal, Layer, StandardNormal, register_rsample_and_kl, rsample_and_kl
-    from .estimates import Estimate, EvaluationSettings, estimate
+    from .estimates import Estimate, EvaluationSettings, bits_per_dimension, estimate, measure_of
+    from .evaluation import EvaluationContext, log_likelihoods
     from .interfaces import (
         Autoencoder,
         Chain,
@@ -64,6 +65,9 @@ if TYPE_CHECKING:
     )
     from .objective import Clock, Now, Objective, Optimizer, Phase, Schedule, Scheduled, Term
     from .plugins import plugin, registry
+    from .processes import in_blocks
+    from .progress import stage
+    from .replay import Joint, ancestral, joint
     from .runs import Run, RunContext
     from .signature import signature_of
     from .terms import Terms
@@ -76,11 +80,15 @@ _LAZY = {
     "conditions": "ConditionVectors LabelFrequencies",
     "data": "Batch Data DataSpec Factor FactorData Seed Shape Split check_finite common_spec infer_spec split_rows",
     "distributions": "DiagonalNormal Layer StandardNormal register_rsample_and_kl rsample_and_kl",
-    "estimates": "Estimate EvaluationSettings estimate",
+    "estimates": "Estimate EvaluationSettings bits_per_dimension estimate measure_of",
+    "evaluation": "EvaluationContext log_likelihoods",
     "interfaces": "Autoencoder Chain Classifier Decoder Density Encoder Energy Factory Finishes LatentVariable Loss "
     "Marginals Metric Model Network OnePhaseLoss Prepares Prior Sampler Shared",
     "objective": "Clock Now Objective Optimizer Phase Schedule Scheduled Term",
     "plugins": "plugin registry",
+    "processes": "in_blocks",
+    "progress": "stage",
+    "replay": "Joint ancestral joint",
     "runs": "Run RunContext",
     "signature": "signature_of",
     "terms": "Terms",
@@ -121,11 +129,13 @@ __all__ = [
     "Encoder",
     "Energy",
     "Estimate",
+    "EvaluationContext",
     "EvaluationSettings",
     "Factor",
     "FactorData",
     "Factory",
     "Finishes",
+    "Joint",
     "Kind",
     "LabelFrequencies",
     "LatentVariable",
@@ -164,6 +174,8 @@ __all__ = [
     "UserError",
     "VariataWarning",
     "__version__",
+    "ancestral",
+    "bits_per_dimension",
     "build",
     "check_finite",
     "common_spec",
@@ -171,9 +183,13 @@ __all__ = [
     "estimate",
     "evaluate",
     "hookimpl",
+    "in_blocks",
     "infer_spec",
+    "joint",
     "load",
+    "log_likelihoods",
     "make",
+    "measure_of",
     "plugin",
     "prepare",
     "register_rsample_and_kl",
@@ -181,6 +197,7 @@ __all__ = [
     "rsample_and_kl",
     "signature_of",
     "split_rows",
+    "stage",
     "train",
     "train_assembly",
 ]

@@ -21,7 +21,7 @@ from torch import Tensor
 from .data import Batch
 from .distributions import LOG_2PI, DiagonalNormal
 from .errors import Unsupported
-from .estimates import Estimate, Moments, bits_per_dimension, estimate, measure_of
+from .estimates import Columns, Estimate, Moments, bits_per_dimension, estimate, measure_of
 from .interfaces import LatentVariable
 from .noise import placed
 from .terms import Terms
@@ -45,9 +45,8 @@ class LatentEstimates:
     def __init__(self, model: LatentVariable, samples: int, seed: int) -> None:
         self.model, self.samples, self.seed = model, samples, seed
         self._row, self._block = 0, None
-        self._columns: dict[str, list[Tensor]] = {}
+        self._columns, self._posteriors = Columns(), Columns()
         self._means, self._dimensions = Moments(), Moments()
-        self._posteriors: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def batch_size(self, first: Batch, asked: int) -> int:
         """How many examples to take at a time: `asked`, or a block where draws have no place of their own."""
@@ -61,17 +60,18 @@ class LatentEstimates:
         """Takes in a batch of examples."""
         weights = _Weights()
         done = 0
+        row = self._row if batch.index is None else int(batch.index[0])
         while done < self.samples:
             size = min(self.samples - done, self._block or max(1, _MOST_ROWS // len(batch)))
-            with placed(self.seed, self._row, done):
+            with placed(self.seed, row, done):
                 terms = self.model.terms(batch.x, batch.y, samples=size)
             weights.add(terms)
             if not done:
                 self._look(terms)
             done += size
-        self._row += len(batch)
+        self._row = row + len(batch)
         for name, values in weights.read(self.samples).items():
-            self._columns.setdefault(name, []).append(values.cpu())
+            self._columns.add(name, values)
         self._means.add(self.model.encode(batch.x, batch.y).flatten(1))
 
     def _look(self, terms: Terms) -> None:
@@ -85,13 +85,18 @@ class LatentEstimates:
             return
         self._dimensions.add(torch.cat(rows, dim=1))
         layer = terms.layers[0]
-        held = sum(len(mean) for mean, *_ in self._posteriors)
+        held = self._posteriors.count("mean")
         if len(terms.layers) == 1 and isinstance(layer.q, DiagonalNormal) and held < _AGGREGATE:
-            self._posteriors.append((layer.q.mu.flatten(1), layer.q.logvar.flatten(1), layer.z[0].flatten(1)))
+            for name, rows in (("mean", layer.q.mu), ("logvar", layer.q.logvar), ("z", layer.z[0])):
+                self._posteriors.add(name, rows.flatten(1))
+
+    def log_likelihoods(self) -> Tensor:
+        """The estimate of log p(x) of each example, `[examples]`."""
+        return self._columns.gathered()["log_mean"]
 
     def result(self) -> dict[str, Estimate]:
         """Every estimate by name."""
-        columns = {name: torch.cat(values) for name, values in self._columns.items()}
+        columns = self._columns.gathered()
         spec, samples = self.model.spec, self.samples
         common = {"measure": measure_of(spec), "samples": samples}
         metrics = {
@@ -112,17 +117,18 @@ class LatentEstimates:
         return metrics | self._latents(columns["kl"])
 
     def _latents(self, kl: Tensor) -> dict[str, Estimate]:
-        spread = self._means.variance
+        spread, dimensions = self._means.gathered().variance, self._dimensions.gathered()
+        posteriors = self._posteriors.gathered()
         active = {"value": int((spread > ACTIVE).sum()), "standard_error": None}
         if not active["value"]:
             active["note"] = "the posterior has collapsed onto the prior: no latent dimension says anything about x"
         metrics: dict[str, Estimate] = {"active_units": active | {"of": len(spread), "threshold": ACTIVE}}
-        if self._dimensions.count:
-            means, errors = self._dimensions.mean.tolist(), self._dimensions.standard_error.tolist()
+        if dimensions.count:
+            means, errors = dimensions.mean.tolist(), dimensions.standard_error.tolist()
             metrics["kl_per_dimension"] = {"value": means, "standard_error": errors}
-        if self._posteriors:
-            mean, logvar, z = (torch.cat(parts)[:_AGGREGATE] for parts in zip(*self._posteriors, strict=True))
-            carried = mutual_information(mean, logvar, z).cpu()
+        if posteriors:
+            mean, logvar, z = (posteriors[name][:_AGGREGATE] for name in ("mean", "logvar", "z"))
+            carried = mutual_information(mean, logvar, z)
             note = {"kind": "biased", "at_most": math.log(len(mean)), "estimator": "q(z) of these examples alone"}
             metrics["mutual_information"] = estimate(carried, **note)
             metrics["aggregate_kl"] = estimate(kl[: len(carried)] - carried, **note)

@@ -3,7 +3,7 @@
 Samples are compared with data by the features of a named extractor (`extractor.py`; `pixels.py`, `pca.py`,
 `lenet.py`, or a module of yours), whose name is part of the figure's: "fid[lenet]". Codes are asked for the labels
 (`probes.py`) and, of data that is made from known factors, for those (`information.py`, `sap.py`, `dci.py`,
-`fixed_factor.py`).
+`fixed_factor.py`). The likelihood of a latent-variable model is estimated a second time, without its q (`ais.py`).
 """
 
 from variata import Component, Kind, hookimpl
@@ -32,6 +32,7 @@ def variata_components() -> list[Component]:
         Component("metric", "fid", f"{_HERE}.fid:FID", "Frechet distance between features of samples and data"),
         Component("metric", "kid", f"{_HERE}.kid:KID", "Kernel distance between them, without bias"),
         Component("metric", "knn", f"{_HERE}.probes:KNN", "Accuracy by nearest neighbours among the codes"),
+        Component("metric", "latent_ais", f"{_HERE}.ais:LatentAIS", "log p(x) annealed from p(z) to p(z | x)"),
         Component(
             "metric", "linear_probe", f"{_HERE}.probes:LinearProbe", "Accuracy of logistic regression on the codes"
         ),
