@@ -303,8 +303,11 @@ def test_sample_draws_a_picture_or_numbers(command, run, tmp_path):
     assert (status, out, err) == (0, f"{tmp_path / 'x.png'}\n", "")
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
     arrays = sampled(command, run, tmp_path / "x.npz", "-n", 5)
-    assert list(arrays) == ["x"]
+    assert list(arrays) == ["x", "y"], "the conditions that the model drew stand beside its samples"
     assert arrays["x"].shape == (5, 1, 8, 8)
+    assert arrays["y"].shape == (5,)
+    again = sampled(command, run, tmp_path / "x.npz", "-n", 5, "--condition", ",".join(map(str, arrays["y"])))
+    assert list(again["y"]) == list(arrays["y"])
     assert set(np.unique(arrays["x"])) <= {0.0, 1.0}
 
 

@@ -60,7 +60,8 @@ def train(
 def evaluate(
     run: RunArgument,
     settings: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="samples=500 ais_steps=5000 seed=0 ...")
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="samples=500 ais_steps=5000 seed=0 plots=false ..."),
     ] = None,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -69,9 +70,13 @@ def evaluate(
     """Say how well a trained model models data, in nats with standard errors."""
     _load_files(plugin)
     from . import api
+    from .processes import process_group, rank_and_size
 
     options = api.evaluation_options([f"split={split}", *(settings or [])])
-    estimates = api.evaluate(run, **options, quiet=as_json)
+    with process_group():
+        estimates = api.evaluate(run, **options, quiet=as_json)
+        if rank_and_size()[0]:
+            return
     if as_json:
         print(json.dumps(estimates))
         return

@@ -61,4 +61,4 @@ def variata_run_ended(context: RunContext) -> None:
 @hookspec
 def variata_evaluated(context: EvaluationContext) -> None:
     """A run was evaluated and pictures are asked for; listeners add the files that they leave to `context.pictures`.
-    On several processes the first one alone calls it."""
+    Of several processes the first one alone calls it, and evaluates by itself meanwhile."""

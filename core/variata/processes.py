@@ -8,18 +8,31 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 from torch import Tensor
+
+_alone: ContextVar[bool] = ContextVar("alone", default=False)
 
 
 def rank_and_size() -> tuple[int, int]:
     """The number of this process, and how many there are; (0, 1) without a process group."""
     from torch import distributed
 
-    if distributed.is_available() and distributed.is_initialized():
+    if not _alone.get() and distributed.is_available() and distributed.is_initialized():
         return distributed.get_rank(), distributed.get_world_size()
     return 0, 1
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Work that this process does by itself: it takes every example, and waits for nobody."""
+    token = _alone.set(True)
+    try:
+        yield
+    finally:
+        _alone.reset(token)
 
 
 @contextmanager

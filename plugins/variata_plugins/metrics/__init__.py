@@ -1,8 +1,8 @@
 """Figures beyond the likelihood: how samples differ from data, and what codes know.
 
 Samples are compared with data by the features of a named extractor (`extractor.py`; `pixels.py`, `pca.py`,
-`lenet.py`, or a module of yours), whose name is part of the figure's: "fid[lenet]". Codes are asked for the labels
-(`probes.py`) and, of data that is made from known factors, for those (`information.py`, `sap.py`, `dci.py`,
+`lenet.py`, `inception.py`, or a module of yours), whose name is part of the figure's: "fid[lenet]". Codes are asked for
+the labels (`probes.py`) and, of data that is made from known factors, for those (`information.py`, `sap.py`, `dci.py`,
 `fixed_factor.py`). The likelihood of a latent-variable model is estimated a second time, without its q (`ais.py`).
 """
 
@@ -21,6 +21,7 @@ def variata_kinds() -> list[Kind]:
 def variata_components() -> list[Component]:
     """Extractors, and metrics."""
     return [
+        Component("extractor", "inception", f"{_HERE}.inception:Inception", "Inception-v3, of torch-fidelity"),
         Component("extractor", "lenet", f"{_HERE}.lenet:LeNet", "Of a small network trained on the data's labels"),
         Component("extractor", "pca", f"{_HERE}.pca:PCAExtractor", "Principal components of the training examples"),
         Component("extractor", "pixels", f"{_HERE}.pixels:Pixels", "The values themselves"),
