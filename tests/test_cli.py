@@ -264,7 +264,7 @@ def test_evaluate_prints_one_json_object_and_nothing_else(command, run):
 
 
 def test_evaluate_prints_a_table_otherwise(command, run):
-    status, out, err = command("evaluate", run, "samples=3", "seed=1", "--split", "validation")
+    status, out, err = command("evaluate", run, "samples=3", "seed=1", "--split", "validation", "plots=false")
     assert (status, err) == (0, "")
     title, *rows = [line.split("\t") for line in out.splitlines()]
     assert title == ["metric", "value", "standard error", "Monte-Carlo error", "the truth is", "measure"]
@@ -278,7 +278,7 @@ def test_evaluate_prints_a_table_otherwise(command, run):
 
 
 def test_the_same_seed_evaluates_to_the_same_line(command, run):
-    one, two = (command("evaluate", run, "samples=2", "seed=3", "--json") for _ in range(2))
+    one, two = (command("evaluate", run, "samples=2", "seed=3", "plots=false", "--json") for _ in range(2))
     assert one == two
 
 

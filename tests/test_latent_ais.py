@@ -29,7 +29,7 @@ from variata import (
 )
 from variata.data import Data
 from variata.estimates import EvaluationSettings
-from variata.evaluation import measure
+from variata.evaluation import evaluate_model, measure
 from variata.progress import Reporter
 from variata_plugins.metrics.ais import (
     Annealing,
@@ -332,6 +332,23 @@ def test_a_hierarchy_is_annealed_layer_by_layer():
     truth = float(model.evidence().log_prob(x).mean())
     assert found["log_likelihood[ais]"]["value"] == pytest.approx(truth, abs=0.15)
     assert 0 < found["ais_gap"]["value"] < 0.5
+
+
+def test_what_is_said_of_a_hierarchy_depends_neither_on_batches_nor_on_chunks(monkeypatch):
+    model = TwoLayers()
+    split = Split(model.evidence().sample((60,)), transform=lambda stored: stored)
+    found = []
+    for size, rows in ((256, 60 * 500), (7, 16384), (60, 60 * 10)):
+        monkeypatch.setattr("variata.latent._MOST_ROWS", rows)
+        found.append(evaluate_model(model, split, EvaluationSettings(samples=500, batch_size=size)))
+    for other in found[1:]:
+        for name, figure in found[0].items():
+            assert other[name]["value"] == pytest.approx(figure["value"], rel=1e-9), name
+    of_layers, of_dimensions = found[0]["kl_per_layer"], found[0]["kl_per_dimension"]
+    assert sum(of_layers["value"]) == pytest.approx(found[0]["kl"]["value"])
+    assert of_layers["value"] == pytest.approx([sum(of_dimensions["value"][:2]), sum(of_dimensions["value"][2:])])
+    assert of_layers["value"][1] == pytest.approx(3 / 2 / 0.25)
+    assert sum(of_layers["standard_error"]) > 0
 
 
 def test_the_joint_at_a_value_is_the_sum_of_its_parts():
