@@ -44,5 +44,8 @@ def variata_components() -> list[Component]:
         Component("metric", "parzen", f"{_HERE}.parzen:Parzen", "Gaussian-kernel log-likelihood under samples"),
         Component("metric", "prdc", f"{_HERE}.prdc:PRDC", "Precision, recall, density and coverage of samples"),
         Component("metric", "reconstruction_error", f"{_HERE}.reconstruction:ReconstructionError", "MSE, PSNR, SSIM"),
+        Component(
+            "metric", "sample_statistics", f"{_HERE}.statistics:SampleStatistics", "Means, spread and repetitions"
+        ),
         Component("metric", "sap", f"{_HERE}.sap:SAP", "Separated attribute predictability of factors"),
     ]
