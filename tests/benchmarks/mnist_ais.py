@@ -24,7 +24,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--steps", type=int, nargs="+", default=[100, 500])
+    parser.add_argument("--steps", type=int, nargs="+", default=[20, 100])
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     settings = {"data.use": "mnist", "data.binarize": "dynamic", "seed": arguments.seed}

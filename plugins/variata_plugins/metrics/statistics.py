@@ -41,14 +41,20 @@ class SampleStatistics(Metric):
         notes = {"examples": len(real), "samples": self.samples, "draws": described(model, self.mean)}
         # The variance of each mean, of which squared distances of equal laws are made.
         expected = (drawn.var(0) / len(drawn) + real.var(0) / len(real)).mean().sqrt()
-        of_data = distinct(real)
-        figures = {
-            "sample_mean_distance": {"value": float(difference.square().mean().sqrt()), "by_chance": float(expected)},
+        of_data, chance = distinct(real), float(expected)
+        figures: dict[str, Estimate] = {
+            "sample_mean_distance": {
+                "value": float(difference.square().mean().sqrt()),
+                "by_chance": chance,
+                "note": f"of equal laws it would be about {chance:.4g}",
+            },
             "sample_variance_ratio": {"value": float(drawn.var(0).sum() / real.var(0).sum())},
-            "sample_distinct": {"value": distinct(drawn), "of_data": of_data},
+            "sample_distinct": {
+                "value": distinct(drawn),
+                "of_data": of_data,
+                "note": f"of the {len(real)} examples it is {of_data:.4f}",
+            },
         }
-        figures["sample_mean_distance"]["note"] = f"of equal laws it would be about {float(expected):.4g}"
-        figures["sample_distinct"]["note"] = f"of the {len(real)} examples it is {of_data:.4f}"
         return {name: figure | {"standard_error": None} | notes for name, figure in figures.items()}
 
 
