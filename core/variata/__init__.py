@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     )
     from .objective import Clock, Now, Objective, Optimizer, Phase, Schedule, Scheduled, Term
     from .plugins import plugin, registry
-    from .processes import in_blocks
+    from .processes import alone, in_blocks
     from .progress import stage
     from .replay import Joint, ancestral, joint
     from .runs import Run, RunContext
@@ -86,7 +86,7 @@ _LAZY = {
     "Marginals Metric Model Network OnePhaseLoss Prepares Prior Sampler Shared",
     "objective": "Clock Now Objective Optimizer Phase Schedule Scheduled Term",
     "plugins": "plugin registry",
-    "processes": "in_blocks",
+    "processes": "alone in_blocks",
     "progress": "stage",
     "replay": "Joint ancestral joint",
     "runs": "Run RunContext",
@@ -174,6 +174,7 @@ __all__ = [
     "UserError",
     "VariataWarning",
     "__version__",
+    "alone",
     "ancestral",
     "bits_per_dimension",
     "build",

@@ -129,7 +129,9 @@ class LatentAIS(Metric):
         lower = found["log_likelihood"]
         nll = estimate(-lower, found["variance"], kind="upper_bound", **notes)
         nll["by_importance_sampling"] = -float(sampled.mean())
-        nll["note"] = f"importance sampling from q gives {nll['by_importance_sampling']:.4f} nats on the same {n} examples"
+        nll["note"] = (
+            f"importance sampling from q gives {nll['by_importance_sampling']:.4f} nats on the same {n} examples"
+        )
         likelihood = estimate(lower, found["variance"], kind="lower_bound", **notes)
         bits = {f"{name}[ais]": figure for name, figure in bits_per_dimension(nll, model.spec).items()}
         figures = {"log_likelihood[ais]": likelihood, "nll[ais]": nll, **bits}

@@ -30,6 +30,7 @@ from variata import (
     Seed,
     Term,
     Unsupported,
+    alone,
     stage,
     train,
 )
@@ -138,7 +139,7 @@ class LeNet(Extractor):
         epochs = math.ceil(self.steps / per_epoch)
         loss = CrossEntropy(stage("training lenet", epochs * per_epoch))
         options = {"epochs": epochs, "batch_size": _BATCH, "optimizer": {"use": "adam", "lr": 1e-3}}
-        with torch.enable_grad(), tempfile.TemporaryDirectory() as folder:
+        with alone(), torch.enable_grad(), tempfile.TemporaryDirectory() as folder:
             config = {"train": options, "seed": self.seed}
             train(config, run=Path(folder) / "run", data=data, model=network, loss=loss)
         network.cpu().eval()
