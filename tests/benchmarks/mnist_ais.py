@@ -1,7 +1,7 @@
 """A second estimate of the NLL of the VAE of `mnist_vae.py`: annealed in the latent space on 100 test images of MNIST,
 beside 5,000 importance samples on the same images, and bounded from both sides on 50 images that the model made.
 
-    VARIATA_DATA=... python tests/benchmarks/mnist_ais.py            about 10 minutes of one core
+    VARIATA_DATA=... python tests/benchmarks/mnist_ais.py            about 2 minutes of one core
 """
 
 from __future__ import annotations
