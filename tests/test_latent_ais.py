@@ -24,6 +24,7 @@ from variata import (
     Terms,
     Unsupported,
     ancestral,
+    in_blocks,
     joint,
     rsample_and_kl,
 )
@@ -31,15 +32,16 @@ from variata.data import Data
 from variata.estimates import EvaluationSettings
 from variata.evaluation import evaluate_model, measure
 from variata.progress import Reporter
-from variata_plugins.metrics.ais import (
+from variata_plugins.metrics.ais import _BLOCK, LatentAIS
+from variata_plugins.metrics.hmc import Evaluate, Point, leapfrog, transition
+from variata_plugins.metrics.latent_annealing import (
     Annealing,
-    LatentAIS,
     log_weights,
     reverse_log_weights,
     sigmoid_schedule,
+    simulate,
     start,
 )
-from variata_plugins.metrics.hmc import Evaluate, Point, leapfrog, transition
 
 F64 = torch.float64
 
@@ -138,8 +140,6 @@ def test_the_bounds_enclose_the_evidence_and_come_closer_with_more_steps(model):
 
 def made_again(model: PPCA, x: Tensor, n: int) -> Tensor:
     """The examples that the metric simulates: of the evaluation's seed, in the metric's blocks."""
-    from variata import in_blocks
-    from variata_plugins.metrics.ais import _BLOCK, simulate
 
     def make(part: slice) -> dict[str, Tensor]:
         return {"x": simulate(model, Batch(x[part]))[1].x}

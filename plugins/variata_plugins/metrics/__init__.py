@@ -3,7 +3,8 @@
 Samples are compared with data by the features of a named extractor (`extractor.py`; `pixels.py`, `pca.py`,
 `lenet.py`, `inception.py`, or a module of yours), whose name is part of the figure's: "fid[lenet]". Codes are asked for
 the labels (`probes.py`) and, of data that is made from known factors, for those (`information.py`, `sap.py`, `dci.py`,
-`fixed_factor.py`). The likelihood of a latent-variable model is estimated a second time, without its q (`ais.py`).
+`fixed_factor.py`). The likelihood of a latent-variable model is estimated a second time, without its q (`ais.py`,
+`latent_annealing.py`, `hmc.py`).
 """
 
 from variata import Component, Kind, hookimpl
