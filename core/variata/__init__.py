@@ -65,9 +65,9 @@ if TYPE_CHECKING:
     )
     from .objective import Clock, Now, Objective, Optimizer, Phase, Schedule, Scheduled, Term
     from .plugins import plugin, registry
-    from .processes import alone, in_blocks
+    from .shares import alone, in_blocks
     from .progress import stage
-    from .replay import Joint, ancestral, joint
+    from .joint import Joint, ancestral, joint
     from .runs import Run, RunContext
     from .signature import signature_of
     from .terms import Terms
@@ -86,9 +86,9 @@ _LAZY = {
     "Marginals Metric Model Network OnePhaseLoss Prepares Prior Sampler Shared",
     "objective": "Clock Now Objective Optimizer Phase Schedule Scheduled Term",
     "plugins": "plugin registry",
-    "processes": "alone in_blocks",
+    "shares": "alone in_blocks",
     "progress": "stage",
-    "replay": "Joint ancestral joint",
+    "joint": "Joint ancestral joint",
     "runs": "Run RunContext",
     "signature": "signature_of",
     "terms": "Terms",

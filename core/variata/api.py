@@ -22,7 +22,7 @@ from .estimates import Estimate, EvaluationSettings
 from .evaluation import EvaluationContext, evaluate_model, has_likelihood, measure
 from .interfaces import Metric
 from .plugins import registry
-from .processes import alone, rank_and_size
+from .shares import alone, rank_and_size
 from .progress import Reporter
 from .runs import METRICS, Run, RunContext, load, new_folder, save_model, write_description
 from .training import Loop, choose_device, interruptible, seed_training

@@ -70,7 +70,7 @@ def evaluate(
     """Say how well a trained model models data, in nats with standard errors."""
     _load_files(plugin)
     from . import api
-    from .processes import process_group, rank_and_size
+    from .shares import process_group, rank_and_size
 
     options = api.evaluation_options([f"split={split}", *(settings or [])])
     with process_group():

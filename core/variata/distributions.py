@@ -17,7 +17,7 @@ from variata_kernels import GaussianDraw, gaussian_kl, reparam_kl
 
 from .errors import Unsupported
 from .noise import current_place
-from .replay import current_replay
+from .joint import current_replay
 
 LOG_2PI = math.log(2 * math.pi)
 MEAN_BOUND = 1e9

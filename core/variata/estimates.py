@@ -21,7 +21,7 @@ from pydantic import PositiveInt
 from torch import Tensor
 
 from .data import DataSpec, Seed, SplitName
-from .processes import gather, rank_and_size
+from .shares import gather, rank_and_size
 
 Estimate = dict[str, Any]
 

@@ -19,7 +19,7 @@ from .errors import DataError, Unsupported
 from .estimates import Columns, Estimate, EvaluationSettings, bits_per_dimension, estimate, measure_of
 from .interfaces import Density, Energy, LatentVariable, Metric
 from .latent import LatentEstimates
-from .processes import own_rows, rank_and_size
+from .shares import own_rows, rank_and_size
 
 T = TypeVar("T")
 

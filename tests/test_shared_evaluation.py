@@ -23,7 +23,7 @@ from test_latent_ais import PPCA, measured
 from variata import Split
 from variata.estimates import EvaluationSettings
 from variata.evaluation import evaluate_model, log_likelihoods
-from variata.processes import alone, gather, in_blocks, own_rows, process_group, rank_and_size
+from variata.shares import alone, gather, in_blocks, own_rows, process_group, rank_and_size
 
 SETTINGS = EvaluationSettings(samples=5, ais_steps=20, ais_chains=3)
 
@@ -108,7 +108,7 @@ def test_shares_are_whole_blocks_that_follow_each_other(monkeypatch):
         for n, block in ((1001, 64), (10, 3), (2, 64), (7, 1)):
             rows: list[int] = []
             for rank in range(size):
-                monkeypatch.setattr("variata.processes.rank_and_size", lambda rank=rank, size=size: (rank, size))
+                monkeypatch.setattr("variata.shares.rank_and_size", lambda rank=rank, size=size: (rank, size))
                 own = own_rows(n, block)
                 assert own.start % block == 0 or not len(own)
                 assert len(own) or rank
