@@ -23,7 +23,7 @@ from .errors import (
 if TYPE_CHECKING:
     from .api import Assembly, build, evaluate, load, prepare, train, train_assembly
     from .assembly import make
-    from .conditions import ConditionVectors, LabelFrequencies
+    from .conditions import ConditionVectors, LabelFrequencies, asked_condition, conditions_of, given_condition
     from .data import (
         Batch,
         Data,
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         Autoencoder,
         Chain,
         Classifier,
+        Corruption,
         Decoder,
         Density,
         Encoder,
@@ -80,14 +81,14 @@ __version__ = "0.1.0.dev0"
 _LAZY = {
     "assembly": "make",
     "api": "Assembly build evaluate load prepare train train_assembly",
-    "conditions": "ConditionVectors LabelFrequencies",
+    "conditions": "ConditionVectors LabelFrequencies asked_condition conditions_of given_condition",
     "data": "Batch Data DataSpec Factor FactorData Rows Seed Shape Split check_finite common_spec infer_spec "
     "split_rows",
     "distributions": "DiagonalNormal Layer StandardNormal register_rsample_and_kl rsample_and_kl",
     "estimates": "Estimate EvaluationSettings bits_per_dimension estimate measure_of",
     "evaluation": "EvaluationContext log_likelihoods",
-    "interfaces": "Autoencoder Chain Classifier Decoder Density Encoder Energy Factory Finishes LatentVariable Loss "
-    "Marginals Metric Model Network OnePhaseLoss Prepares Prior Sampler Shared",
+    "interfaces": "Autoencoder Chain Classifier Corruption Decoder Density Encoder Energy Factory Finishes "
+    "LatentVariable Loss Marginals Metric Model Network OnePhaseLoss Prepares Prior Sampler Shared",
     "joint": "Joint ancestral joint",
     "logger": "Logger",
     "objective": "Clock Now Objective Optimizer Phase Schedule Scheduled Term Update",
@@ -125,6 +126,7 @@ __all__ = [
     "Component",
     "ConditionVectors",
     "ConfigError",
+    "Corruption",
     "Data",
     "DataError",
     "DataSpec",
@@ -185,14 +187,17 @@ __all__ = [
     "__version__",
     "alone",
     "ancestral",
+    "asked_condition",
     "bits_per_dimension",
     "build",
     "check_finite",
     "common_spec",
+    "conditions_of",
     "default",
     "estimate",
     "evaluate",
     "gathered",
+    "given_condition",
     "hookimpl",
     "in_blocks",
     "infer_spec",

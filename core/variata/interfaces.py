@@ -104,14 +104,15 @@ class Decoder(nn.Module, ABC):
     """p(x | z[, y]). Given: `data`, `latent`, `condition`, as for an encoder.
 
     `models` names the kinds of values (`DataSpec.support`) that the decoder's distribution is a law of; data of another
-    kind is refused at build, since its likelihoods would be numbers without meaning.
+    kind is refused at build, since its likelihoods would be numbers without meaning. It is empty where there is no law,
+    but a point, which any data may have.
     """
 
     models: ClassVar[tuple[str, ...]]
 
     def __init__(self, data: DataSpec) -> None:
         super().__init__()
-        if data.support not in self.models:
+        if self.models and data.support not in self.models:
             from .plugins import registry
 
             takers = registry().decoders_of(data.support)
@@ -130,6 +131,15 @@ class Decoder(nn.Module, ABC):
     @abstractmethod
     def forward(self, z: Tensor, y: Tensor | None = None) -> Distribution:
         """z `[*lead, latent]` -> a distribution with batch shape `lead`, the data's event shape, and a `mean`."""
+
+
+class Corruption(nn.Module, ABC):
+    """C(x~ | x): noise that a model is to undo, or to be robust against. Given: `data: DataSpec`, of hidden units where
+    those are corrupted."""
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """x `[*lead, *event]` -> x~ of the same shape, drawn afresh each time."""
 
 
 class Loss(nn.Module, ABC):
@@ -170,10 +180,12 @@ class OnePhaseLoss(Loss):
 class Model(nn.Module, ABC):
     """A model of x. Given: `data: DataSpec`; `spec` is that description. Nothing else is promised here.
 
-    `conditional` says whether it is a model of x given y.
+    `conditional` says whether it is a model of x given y. Then `conditions` knows which y training had
+    (`conditions.py`).
     """
 
     conditional: bool = False
+    conditions: Any
 
     def __init__(self, data: DataSpec) -> None:
         super().__init__()
@@ -268,7 +280,18 @@ class Energy(Model):
 
 
 class Chain(Sampler):
-    """Samples by a Markov chain, whose state is a tuple of tensors `[n, ...]`."""
+    """Samples by a Markov chain, whose state is a tuple of tensors `[n, ...]`.
+
+    Attributes:
+        burn_in: steps before a sample is taken.
+        chains: how many chains `sample` runs side by side; None for one for each sample. Where there is a condition,
+            each sample has a chain of its own.
+        thinning: steps between two samples of one chain.
+    """
+
+    burn_in: int
+    chains: int | None
+    thinning: int
 
     @abstractmethod
     def start(self, n: int, condition: Tensor | None = None) -> tuple[Tensor, ...]:
@@ -281,6 +304,21 @@ class Chain(Sampler):
     @abstractmethod
     def visible(self, state: tuple[Tensor, ...]) -> Tensor:
         """The x of each state, `[n, *event]`."""
+
+    @torch.no_grad()
+    def sample(self, n: int, condition: Tensor | None = None) -> Tensor:
+        from .conditions import asked_condition
+
+        y = asked_condition(self, n, condition)
+        state = self.start(min(n, self.chains or n) if y is None else n, y)
+        for _ in range(self.burn_in):
+            state = self.step(state, y)
+        drawn = [self.visible(state)]
+        while sum(map(len, drawn)) < n:
+            for _ in range(self.thinning):
+                state = self.step(state, y)
+            drawn.append(self.visible(state))
+        return torch.cat(drawn)[:n]
 
 
 class Classifier(Model):

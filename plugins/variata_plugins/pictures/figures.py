@@ -34,7 +34,7 @@ def save(figure: Figure, path: Path) -> None:
     """Writes a figure as PNG.
 
     Raises:
-        RunError: it cannot be written.
+        RunError: the file cannot be written.
     """
     FigureCanvasAgg(figure)
     try:
