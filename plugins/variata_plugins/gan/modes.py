@@ -50,7 +50,7 @@ class Modes(Metric):
         found = torch.bincount(nearest[good], minlength=int(known.sum())).double()
         about = {"samples": self.samples, "radius": self.radius * spread, "of": int(known.sum())}
         figures: dict[str, Estimate] = {
-            "modes_covered": {"value": int((found >= self.least).sum()), "standard_error": None, **about},
+            "modes_covered": {"value": float((found >= self.least).sum()), "standard_error": None, **about},
             "modes_high_quality": estimate(good.double(), **about),
         }
         if good.any():

@@ -1,9 +1,9 @@
 """Figures beyond the likelihood: how samples differ from data, and what codes know.
 
 Samples are compared with data by the features of a named extractor (`extractor.py`; `pixels.py`, `pca.py`,
-`lenet.py`, or a module of yours), whose name is part of the figure's: "fid[lenet]". Codes are asked for the labels
-(`probes.py`) and, of data that is made from known factors, for those (`information.py`, `sap.py`, `dci.py`,
-`fixed_factor.py`).
+`lenet.py`, or a module of yours), whose name is part of the figure's: "fid[lenet]"; a network says which classes they are
+of (`classes.py`). Codes are asked for the labels (`probes.py`) and, of data that is made from known factors, for those
+(`information.py`, `sap.py`, `dci.py`, `fixed_factor.py`).
 """
 
 from variata import Component, Kind, hookimpl
@@ -27,6 +27,7 @@ def variata_components() -> list[Component]:
         Component(
             "metric", "beta_vae_score", f"{_HERE}.fixed_factor:BetaVAEScore", "Is the fixed factor told linearly?"
         ),
+        Component("metric", "classes", f"{_HERE}.classes:Classes", "Which classes samples are of, and were asked for"),
         Component("metric", "dci", f"{_HERE}.dci:DCI", "Disentanglement, completeness, informativeness"),
         Component("metric", "factor_vae_score", f"{_HERE}.fixed_factor:FactorVAEScore", "Is it told by one dimension?"),
         Component("metric", "fid", f"{_HERE}.fid:FID", "Frechet distance between features of samples and data"),
