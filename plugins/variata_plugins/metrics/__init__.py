@@ -1,9 +1,9 @@
 """Figures beyond the likelihood: how samples differ from data, and what codes know.
 
 Samples are compared with data by the features of a named extractor (`extractor.py`; `pixels.py`, `pca.py`,
-`lenet.py`, or a module of yours), whose name is part of the figure's: "fid[lenet]"; a network says which classes they are
-of (`classes.py`). Codes are asked for the labels (`probes.py`) and, of data that is made from known factors, for those
-(`information.py`, `sap.py`, `dci.py`, `fixed_factor.py`).
+`lenet.py`, or a module of yours), whose name is part of the figure's: "fid[lenet]"; a network says of which classes
+they are (`classes.py`). Codes are asked for the labels (`probes.py`) and, of data that is made from known factors, for
+those (`information.py`, `sap.py`, `dci.py`, `fixed_factor.py`).
 """
 
 from variata import Component, Kind, hookimpl

@@ -30,7 +30,7 @@ from .conditioning import Conditioning, FiLM, added_features
 from .normalization import Norm, Rate, constrained, norm_of
 
 Side = tuple[int, int]
-Layer = Callable[[int, int], nn.Module]
+Layer = Callable[[int, int, bool], nn.Module]
 
 
 class ResNet(Network):
@@ -68,11 +68,11 @@ class ResNet(Network):
         sides = sides[::-1] if makes else sides
         self.start = (widths[0], *sides[0]) if makes else (widths[0],)
 
-        def dense(before: int, after: int) -> nn.Module:
-            return constrained(nn.Linear(before, after), spectral_norm)
+        def dense(before: int, after: int, bias: bool = True) -> nn.Module:
+            return constrained(nn.Linear(before, after, bias), spectral_norm)
 
-        def convolution(before: int, after: int, kernel: int = 3) -> nn.Module:
-            return constrained(nn.Conv2d(before, after, kernel, padding=kernel // 2), spectral_norm)
+        def convolution(before: int, after: int, bias: bool = True, kernel: int = 3) -> nn.Module:
+            return constrained(nn.Conv2d(before, after, kernel, padding=kernel // 2, bias=bias), spectral_norm)
 
         layer: Layer = convolution if reads or makes else dense
         first = added_features(condition, conditioning) + (input[0] if reads else math.prod(input))
@@ -84,8 +84,9 @@ class ResNet(Network):
                 width, resize = (after, None) if i else (before, None if side == new else new)
                 shortcut = None
                 if width != after:
-                    shortcut = convolution(width, after, 1) if reads or makes else dense(width, after)
-                layers, norms = (layer(width, after), layer(after, after)), (norm_of(norm, width), norm_of(norm, after))
+                    shortcut = convolution(width, after, kernel=1) if reads or makes else dense(width, after)
+                layers = layer(width, after, norm != "batch"), layer(after, after, True)
+                norms = norm_of(norm, width), norm_of(norm, after)
                 film = FiLM(after, modulated)
                 self.blocks.append(_Block(layers, norms, film, shortcut, resize, activation_of(activation), dropout))
         self.norm, self.activation = norm_of(norm, widths[-1]), activation_of(activation)
