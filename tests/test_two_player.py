@@ -204,4 +204,6 @@ def test_every_loss_takes_conditions(preset, condition):
 def test_mistakes_are_said_in_a_line():
     (problem,) = problems("denoising_autoencoder", {"loss": "aae"})
     assert "needs codes and a prior, as autoencoder and vae have; DenoisingAutoencoder has not both" in problem
+    (problem,) = problems("autoencoder", {"loss": "aae"})
+    assert "set model.prior=standard_normal" in problem
     assert "is a LatentVariable, and autoencoder is not" in problems("autoencoder", {"loss": "vae_gan"})[0]

@@ -24,6 +24,7 @@ from variata import (
     Batch,
     ConfigError,
     Factory,
+    Finishes,
     LatentVariable,
     Loss,
     Network,
@@ -58,7 +59,7 @@ class AdversarialAutoencoder(Loss):
         optimizer: of the critic; by default that of `train.optimizer`.
 
     Raises:
-        ConfigError: the model has neither; its prior has parameters, which nothing here would move.
+        ConfigError: the model has neither; its prior is one that is learned, during or after training.
     """
 
     requires = Autoencoder
@@ -77,8 +78,9 @@ class AdversarialAutoencoder(Loss):
             message = f"needs codes and a prior, as autoencoder and vae have; {type(model).__name__} has not both"
             raise ConfigError(Problem(message))
         assert isinstance(model.prior, Prior)
-        if any(True for _ in model.prior.parameters()):
-            raise ConfigError(Problem("the prior would have to be a fixed one, as standard_normal is"))
+        if isinstance(model.prior, Finishes) or any(True for _ in model.prior.parameters()):
+            message = "codes are brought to a prior that stays as it is: set model.prior=standard_normal"
+            raise ConfigError(Problem(message))
         self.game, self.weight, self.optimizer = make(game), weight, optimizer
         condition = model.spec.condition_shape if model.conditional else None
         self.critic = make(critic, input=code_shape(model), output=(1,), condition=condition)
