@@ -206,4 +206,5 @@ def test_mistakes_are_said_in_a_line():
     assert "needs codes and a prior, as autoencoder and vae have; DenoisingAutoencoder has not both" in problem
     (problem,) = problems("autoencoder", {"loss": "aae"})
     assert "set model.prior=standard_normal" in problem
+    assert "set data.binarize=none" in problems("vae", {"loss": "vae_gan"})[0]
     assert "is a LatentVariable, and autoencoder is not" in problems("autoencoder", {"loss": "vae_gan"})[0]

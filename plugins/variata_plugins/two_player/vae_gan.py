@@ -21,6 +21,7 @@ from torch import Tensor
 
 from variata import (
     Batch,
+    ConfigError,
     Factory,
     LatentVariable,
     Loss,
@@ -29,6 +30,7 @@ from variata import (
     Objective,
     Optimizer,
     Phase,
+    Problem,
     Scheduled,
     Term,
     default,
@@ -50,6 +52,9 @@ class VAEGAN(Loss):
         size: how many features examples are compared by.
         weight: of the decoder's part in the game.
         optimizer: of the critic; by default that of `train.optimizer`.
+
+    Raises:
+        ConfigError: the data is binary.
     """
 
     requires = LatentVariable
@@ -66,6 +71,9 @@ class VAEGAN(Loss):
         optimizer: Optimizer | None = None,
     ) -> None:
         super().__init__()
+        if model.spec.support == "binary":
+            message = "the critic tells a decoder's mean from binary data at once: set data.binarize=none"
+            raise ConfigError(Problem(message))
         self.game, self.weight, self.optimizer = make(game), weight, optimizer
         condition = model.spec.condition_shape if model.conditional else None
         self.features = make(features, input=model.spec.shape, output=(size,), condition=condition)
