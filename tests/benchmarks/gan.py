@@ -4,7 +4,7 @@ Bars: WGAN-GP covers 8 of 8 modes of the ring and at least 20 of 25 of the grid.
 for 5 minutes of two cores (600 s of CPU time), gives digits that a classifier takes for what was asked for in at least
 85 %, every class among them.
 
-    VARIATA_DATA=... python tests/benchmarks/gan.py                  about 12 minutes of one core
+    VARIATA_DATA=... python tests/benchmarks/gan.py                  about 8 minutes of one core
     ... --which ring | grid | dcgan                                  one of them: the others' figures are kept
 """
 
@@ -44,7 +44,14 @@ def measured(name: str, seed: int, pictures: Path | None) -> dict[str, Any]:
         found = variata.evaluate(run, seed=seed, metrics=METRICS[name])
         if pictures is not None:
             (run.path / "samples.png").rename(pictures / f"gan_{name}.png")
-    figures = {"preset": preset, "settings": settings, "seed": seed, "cpu_seconds": round(seconds, 1)}
+    command = f"python tests/benchmarks/gan.py --which {name}"
+    figures = {
+        "command": command,
+        "preset": preset,
+        "settings": settings,
+        "seed": seed,
+        "cpu_seconds": round(seconds, 1),
+    }
     kept = ("value", "standard_error", "of", "samples", "shares", "extractor_accuracy", "radius")
     return figures | {
         key: {part: rounded(value[part]) for part in kept if value.get(part) is not None}
