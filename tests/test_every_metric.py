@@ -28,6 +28,7 @@ OPTIONS = {
     "parzen": {"samples": 100},
     "sample_statistics": {"samples": 100},
     "latent_ais": {"steps": 4, "chains": 2, "examples": 40, "simulated": 10},
+    "classes": {"samples": 100, "steps": 20},
 }
 GUIDE = (Path(__file__).parents[1] / "docs" / "evaluation.md").read_text(encoding="utf-8")
 METRICS = [e.component.name for e in registry().entries("metric") if e.plugin.name == "metrics"]

@@ -8,6 +8,8 @@ import torch
 from variata import ConfigError
 from variata_plugins.networks.conv import Conv, ConvTranspose
 from variata_plugins.networks.mlp import MLP
+from variata_plugins.networks.normalization import BatchNorm
+from variata_plugins.networks.resnet import ResNet
 
 F64 = torch.float64
 IMAGES = [(1, 8, 8), (3, 7, 5), (2, 28, 28), (1, 1, 1), (4, 13, 32), (1, 2, 9)]
@@ -46,6 +48,9 @@ NETWORKS = {
     "mlp": lambda condition, **options: MLP((1, 6, 6), (2, 3), condition, hidden=[5], **options),
     "conv": lambda condition, **options: Conv((1, 6, 6), (2, 3), condition, channels=[2], **options),
     "conv_transpose": lambda condition, **options: ConvTranspose((1, 6, 6), (2, 5, 3), condition, **options),
+    "resnet from images": lambda condition, **options: ResNet((1, 6, 6), (2, 3), condition, channels=[3, 4], **options),
+    "resnet to images": lambda condition, **options: ResNet((36,), (2, 5, 3), condition, channels=[3, 4], **options),
+    "resnet of vectors": lambda condition, **options: ResNet((36,), (2, 3), condition, channels=[4, 4, 5], **options),
 }
 
 
@@ -56,7 +61,7 @@ def make(request):
 
 def test_leading_axes_are_restored(make):
     network = make(None).to(F64)
-    x = torch.randn(3, 4, 5, 1, 6, 6, dtype=F64)
+    x = torch.randn(3, 4, 5, *network.input, dtype=F64)
     together = network(x)
     assert together.shape == (3, 4, 5, *network.output)
     torch.testing.assert_close(together[2, 3], network(x[2, 3]))
@@ -68,7 +73,7 @@ def test_a_condition_enters_for_each_example_and_under_each_sample(make, conditi
     network = make((4,), conditioning=conditioning).to(F64)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
-    x, y = torch.randn(3, 2, 1, 6, 6, dtype=F64), torch.tensor([1, 3])
+    x, y = torch.randn(3, 2, *network.input, dtype=F64), torch.tensor([1, 3])
     out = network(x, y)
     assert out.shape == (3, 2, *network.output)
     one_hot = torch.nn.functional.one_hot(y, 4).to(F64)
@@ -85,13 +90,13 @@ def test_film_begins_as_the_network_without_a_condition(make):
     missing, unexpected = modulated.load_state_dict(plain.state_dict(), strict=False)
     assert not unexpected
     assert all("film" in name for name in missing)
-    x = torch.randn(3, 1, 6, 6)
+    x = torch.randn(3, *plain.input)
     torch.testing.assert_close(modulated(x, torch.tensor([0, 1, 2])), plain(x))
 
 
 def test_vectors_as_conditions(make):
     network = make((2, 3))
-    assert network(torch.randn(4, 1, 6, 6), torch.randn(4, 2, 3)).shape == (4, *network.output)
+    assert network(torch.randn(4, *network.input), torch.randn(4, 2, 3)).shape == (4, *network.output)
 
 
 def test_residual_blocks_add_to_what_they_are_given():
@@ -104,6 +109,72 @@ def test_residual_blocks_add_to_what_they_are_given():
         torch.nn.init.zeros_(layer.bias)
     assert torch.equal(block(h, None), h)
     assert len(ConvTranspose((3,), (1, 6, 6), channels=[2, 4], residual=3).stages[0].blocks) == 3
+
+
+@pytest.mark.parametrize("norm", ["none", "batch", "group", "layer"])
+def test_a_norm_that_couples_the_batch_says_so_and_no_other_does(make, norm):
+    network = make(None, norm=norm).to(F64)
+    assert network.couples_batch == (norm == "batch")
+    x = torch.randn(5, *network.input, dtype=F64)
+    alone, among = network(x[:2]), network(x)[:2]
+    assert torch.allclose(alone, among) != network.couples_batch
+    network.eval()
+    torch.testing.assert_close(network(x[:1]), network(x)[:1])
+
+
+def test_batch_norm_normalises_the_batch_and_keeps_running_means():
+    norm, x = BatchNorm(3).to(F64), 2 + 3 * torch.randn(400, 3, 2, 2, dtype=F64)
+    h = norm(x)
+    torch.testing.assert_close(h.mean((0, 2, 3)), torch.zeros(3, dtype=F64))
+    torch.testing.assert_close(h.var((0, 2, 3), correction=0), torch.ones(3, dtype=F64), atol=1e-5, rtol=0)
+    torch.testing.assert_close(norm.mean, 0.1 * x.mean((0, 2, 3)))
+    torch.testing.assert_close(norm.variance, 0.9 + 0.1 * x.var((0, 2, 3)))
+    kept = norm.mean.clone()
+    expected = (torch.ones(1, 3, dtype=F64) - norm.mean) / (norm.variance + norm.eps).sqrt()
+    torch.testing.assert_close(norm(torch.ones(1, 3, dtype=F64)), expected)  # one value has no spread
+    assert torch.equal(norm.mean, kept)
+
+
+def test_dropout_leaves_units_out_in_training_alone(make):
+    network = make(None, dropout=0.5)
+    x = torch.randn(2, *network.input)
+    assert not torch.equal(network(x), network(x))
+    network.eval()
+    assert torch.equal(network(x), network(x))
+
+
+def test_the_largest_singular_value_under_spectral_norm_is_one(make):
+    network = make(None, spectral_norm=True).to(F64)
+    x = torch.randn(2, *network.input, dtype=F64)
+    for _ in range(300):  # power iteration, a step for each use
+        network(x)
+    network.eval()
+    weights = [m.weight for m in network.modules() if isinstance(m, (torch.nn.Linear, torch.nn.Conv2d))]
+    weights += [m.weight.transpose(0, 1) for m in network.modules() if isinstance(m, torch.nn.ConvTranspose2d)]
+    assert len(weights) >= 2
+    for weight in weights:
+        assert float(torch.linalg.matrix_norm(weight.detach().flatten(1), 2)) == pytest.approx(1.0, abs=1e-9)
+
+
+def test_a_spectrally_normed_mlp_is_one_lipschitz():
+    network = MLP((4,), (1,), hidden=[32, 32], spectral_norm=True).to(F64)
+    x = torch.randn(256, 4, dtype=F64, requires_grad=True)
+    for _ in range(100):
+        network(x)
+    (slope,) = torch.autograd.grad(network(x).sum(), x)
+    assert float(slope.norm(dim=1).max()) <= 1 + 1e-6
+
+
+def test_the_blocks_of_a_resnet_follow_from_its_shapes():
+    for shape in IMAGES:
+        down, up = ResNet(shape, (6,), channels=[3, 4, 5], blocks=2), ResNet((6,), shape, channels=[3, 4, 5], blocks=2)
+        assert up(down(torch.randn(2, *shape))).shape == (2, *shape)
+    network = ResNet((6,), (2,), channels=[5, 5])
+    x = torch.randn(3, 6)
+    for block in network.blocks:
+        torch.nn.init.zeros_(block.layers[1].weight)
+        torch.nn.init.zeros_(block.layers[1].bias)
+    torch.testing.assert_close(network(x), network.last(network.first(x).relu()))
 
 
 def test_an_mlp_without_hidden_layers_is_affine():
@@ -140,6 +211,8 @@ def test_what_does_not_fit_is_said():
         ("residual=-1", "must be greater than or equal to 0"),
         ("activation=rleu", "'relu'"),
         ("conditioning=add", "'concatenate' or 'film'"),
+        ("norm=bach", "'batch'"),
+        ("dropout=1", "must be less than 1"),
     ],
 )
 def test_options_that_are_wrong(command, option, message):

@@ -50,10 +50,14 @@ class Network(nn.Module, ABC):
     `__call__` alone deals with the leading axes: it flattens them, expands y to them, turns integer labels into one-hot
     vectors, and restores the axes; `forward` sees one batch axis. How y enters is the network's own option.
 
+    `couples_batch` says that an output depends on the other examples of its batch, as batch normalisation makes it.
+
     Args:
         input, output: shapes of one example.
         condition: shape of y for one example, `(classes,)` for labels; None where there is none.
     """
+
+    couples_batch: bool = False
 
     def __init__(self, input: Shape, output: Shape, condition: Shape | None = None) -> None:
         super().__init__()

@@ -1,10 +1,10 @@
 """Figures beyond the likelihood: how samples differ from data, and what codes know.
 
 Samples are compared with data by the features of a named extractor (`extractor.py`; `pixels.py`, `pca.py`,
-`lenet.py`, `inception.py`, or a module of yours), whose name is part of the figure's: "fid[lenet]". Codes are asked for
-the labels (`probes.py`) and, of data that is made from known factors, for those (`information.py`, `sap.py`, `dci.py`,
-`fixed_factor.py`). The likelihood of a latent-variable model is estimated a second time, without its q (`ais.py`,
-`latent_annealing.py`, `hmc.py`).
+`lenet.py`, `inception.py`, or a module of yours), whose name is part of the figure's: "fid[lenet]"; a network says
+of which classes they are (`classes.py`). Codes are asked for the labels (`probes.py`) and, of data that is made from
+known factors, for those (`information.py`, `sap.py`, `dci.py`, `fixed_factor.py`). The likelihood of a latent-variable
+model is estimated a second time, without its q (`ais.py`, `latent_annealing.py`, `hmc.py`).
 """
 
 from variata import Component, Kind, hookimpl
@@ -29,6 +29,7 @@ def variata_components() -> list[Component]:
         Component(
             "metric", "beta_vae_score", f"{_HERE}.fixed_factor:BetaVAEScore", "Is the fixed factor told linearly?"
         ),
+        Component("metric", "classes", f"{_HERE}.classes:Classes", "Which classes samples are of, and were asked for"),
         Component("metric", "dci", f"{_HERE}.dci:DCI", "Disentanglement, completeness, informativeness"),
         Component("metric", "factor_vae_score", f"{_HERE}.fixed_factor:FactorVAEScore", "Is it told by one dimension?"),
         Component("metric", "fid", f"{_HERE}.fid:FID", "Frechet distance between features of samples and data"),

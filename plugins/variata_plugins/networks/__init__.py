@@ -1,7 +1,8 @@
 """Deterministic maps of arrays: what encoders and decoders are made of.
 
-A fully connected network (`mlp.py`), a convolutional one and its transpose (`conv.py`). How a condition enters them
-is in `conditioning.py`, what stands between their layers in `activations.py`.
+A fully connected network (`mlp.py`), a convolutional one and its transpose (`conv.py`), residual blocks (`resnet.py`).
+How a condition enters them is in `conditioning.py`, what stands between their layers in `activations.py` and
+`normalization.py`.
 """
 
 from variata import Component, hookimpl
@@ -15,4 +16,5 @@ def variata_components() -> list[Component]:
         Component("network", "mlp", f"{here}.mlp:MLP", "Fully connected layers"),
         Component("network", "conv", f"{here}.conv:Conv", "Strided convolutions of images, residual where asked"),
         Component("network", "conv_transpose", f"{here}.conv:ConvTranspose", "Its transpose: from anything to images"),
+        Component("network", "resnet", f"{here}.resnet:ResNet", "Residual blocks: of images, to images, of vectors"),
     ]

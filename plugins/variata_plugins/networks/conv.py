@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated
 
@@ -21,6 +22,7 @@ from variata import ConfigError, Network, Problem, Shape
 
 from .activations import Activation, activation_of
 from .conditioning import Conditioning, FiLM, added_features
+from .normalization import Norm, Rate, constrained, norm_of
 
 
 def _odd(value: int) -> int:
@@ -44,6 +46,9 @@ class Conv(Network):
         activation: after each stage.
         residual: how many residual blocks follow each stage.
         conditioning: how y enters (`conditioning.py`).
+        norm: between each layer and its nonlinearity (`normalization.py`).
+        dropout: share of a stage's channels that are left out in training.
+        spectral_norm: hold the spectral norm of every layer at 1.
 
     Raises:
         ConfigError: the input is no image.
@@ -60,17 +65,21 @@ class Conv(Network):
         activation: Activation = "relu",
         residual: NonNegativeInt = 0,
         conditioning: Conditioning = "concatenate",
+        norm: Norm = "none",
+        dropout: Rate = 0.0,
+        spectral_norm: bool = False,
     ) -> None:
         super().__init__(input, output, condition)
+        self.couples_batch = norm == "batch"
         sides = _sides(input, len(channels), "conv reads", "input")
-        modulated = condition if conditioning == "film" else None
+        between = _Between(activation, condition if conditioning == "film" else None, norm, dropout, spectral_norm)
         self.concatenates = added_features(condition, conditioning) > 0
         widths = [input[0] + added_features(condition, conditioning), *channels]
         self.stages = nn.ModuleList()
         for before, after in pairwise(widths):
-            layer = nn.Conv2d(before, after, kernel, stride=2, padding=kernel // 2)
-            self.stages.append(_Stage(layer, after, activation, residual, modulated))
-        self.last = nn.Linear(channels[-1] * math.prod(sides[-1]), math.prod(output))
+            layer = nn.Conv2d(before, after, kernel, stride=2, padding=kernel // 2, bias=between.bias)
+            self.stages.append(_Stage(layer, after, residual, between))
+        self.last = constrained(nn.Linear(channels[-1] * math.prod(sides[-1]), math.prod(output)), spectral_norm)
 
     def forward(self, x: Tensor, y: Tensor | None) -> Tensor:
         h = x
@@ -89,7 +98,7 @@ class ConvTranspose(Network):
         input, condition: any shapes.
         output: `(channels, height, width)`.
         channels: as for `Conv`, in the same order: the last one belongs to the smallest image.
-        kernel, activation, residual, conditioning: as for `Conv`.
+        kernel, activation, residual, conditioning, norm, dropout, spectral_norm: as for `Conv`.
 
     Raises:
         ConfigError: the output is no image.
@@ -106,63 +115,101 @@ class ConvTranspose(Network):
         activation: Activation = "relu",
         residual: NonNegativeInt = 0,
         conditioning: Conditioning = "concatenate",
+        norm: Norm = "none",
+        dropout: Rate = 0.0,
+        spectral_norm: bool = False,
     ) -> None:
         super().__init__(input, output, condition)
+        self.couples_batch = norm == "batch"
         sides = _sides(output, len(channels), "conv_transpose makes", "output")[::-1]
-        modulated = condition if conditioning == "film" else None
+        between = _Between(activation, condition if conditioning == "film" else None, norm, dropout, spectral_norm)
         self.concatenates = added_features(condition, conditioning) > 0
         self.smallest = (channels[-1], *sides[0])
         features = math.prod(input) + added_features(condition, conditioning)
-        self.first, self.film = nn.Linear(features, math.prod(self.smallest)), FiLM(channels[-1], modulated)
-        self.activation = activation_of(activation)
+        first = nn.Linear(features, math.prod(self.smallest), bias=between.bias)
+        self.first, self.between = constrained(first, spectral_norm), between.build(channels[-1])
+        widths = [*channels[-2::-1], output[0]]
         layers = [
-            _transposed(before, after, kernel, small, large)
-            for before, after, small, large in zip(
-                channels[::-1], [*channels[-2::-1], output[0]], sides[:-1], sides[1:], strict=True
+            _transposed(before, after, kernel, small, large, bias=between.bias or i == len(channels) - 1)
+            for i, (before, after, small, large) in enumerate(
+                zip(channels[::-1], widths, sides[:-1], sides[1:], strict=True)
             )
         ]
-        stages = [_Stage(layer, layer.out_channels, activation, residual, modulated) for layer in layers[:-1]]
-        self.stages, self.last = nn.ModuleList(stages), layers[-1]
+        stages = [_Stage(layer, width, residual, between) for layer, width in zip(layers, widths[:-1], strict=False)]
+        self.stages, self.last = nn.ModuleList(stages), constrained(layers[-1], spectral_norm)
 
     def forward(self, x: Tensor, y: Tensor | None) -> Tensor:
         h = x.flatten(1)
         if self.concatenates and y is not None:
             h = torch.cat([h, y.flatten(1)], dim=1)
-        h = self.activation(self.film(self.first(h).unflatten(1, self.smallest), y))
+        h = self.between(self.first(h).unflatten(1, self.smallest), y)
         for stage in self.stages:
             h = stage(h, y)
         return self.last(h)
 
 
-class _Stage(nn.Module):
-    """A layer, FiLM, the nonlinearity, and residual blocks."""
+@dataclass(frozen=True)
+class _Between:
+    """What stands after each layer: options of a network, and the module that they make for some channels."""
 
-    def __init__(
-        self, layer: nn.Module, features: int, activation: Activation, residual: int, modulated: Shape | None
-    ) -> None:
+    activation: Activation
+    modulated: Shape | None
+    norm: Norm
+    dropout: float
+    spectral: bool
+
+    @property
+    def bias(self) -> bool:
+        """Whether a layer before it needs a bias: batch normalisation takes it away, and has its own."""
+        return self.norm != "batch"
+
+    def build(self, channels: int, dropout: bool = True) -> _Nonlinearity:
+        return _Nonlinearity(
+            norm_of(self.norm, channels),
+            FiLM(channels, self.modulated),
+            activation_of(self.activation),
+            nn.Dropout2d(self.dropout) if dropout and self.dropout else nn.Identity(),
+        )
+
+
+class _Nonlinearity(nn.Module):
+    """dropout(act(film(norm(h))))."""
+
+    def __init__(self, norm: nn.Module, film: FiLM, activation: nn.Module, dropout: nn.Module) -> None:
         super().__init__()
-        self.layer, self.film, self.activation = layer, FiLM(features, modulated), activation_of(activation)
-        self.blocks = nn.ModuleList(_Residual(features, activation, modulated) for _ in range(residual))
+        self.norm, self.film, self.activation, self.dropout = norm, film, activation, dropout
 
     def forward(self, h: Tensor, y: Tensor | None) -> Tensor:
-        h = self.activation(self.film(self.layer(h), y))
+        return self.dropout(self.activation(self.film(self.norm(h), y)))
+
+
+class _Stage(nn.Module):
+    """A layer, what stands after it, and residual blocks."""
+
+    def __init__(self, layer: nn.Module, channels: int, residual: int, between: _Between) -> None:
+        super().__init__()
+        self.layer, self.between = constrained(layer, between.spectral), between.build(channels)
+        self.blocks = nn.ModuleList(_Residual(channels, between) for _ in range(residual))
+
+    def forward(self, h: Tensor, y: Tensor | None) -> Tensor:
+        h = self.between(self.layer(h), y)
         for block in self.blocks:
             h = block(h, y)
         return h
 
 
 class _Residual(nn.Module):
-    """h + conv(act(film(conv(act(h)))))."""
+    """h + conv(act(film(norm(conv(act(h))))))."""
 
-    def __init__(self, channels: int, activation: Activation, modulated: Shape | None) -> None:
+    def __init__(self, channels: int, between: _Between) -> None:
         super().__init__()
-        self.first = nn.Conv2d(channels, channels, 3, padding=1)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1)
-        self.film, self.activation = FiLM(channels, modulated), activation_of(activation)
+        first = nn.Conv2d(channels, channels, 3, padding=1, bias=between.bias)
+        self.first = constrained(first, between.spectral)
+        self.second = constrained(nn.Conv2d(channels, channels, 3, padding=1), between.spectral)
+        self.between, self.activation = between.build(channels, dropout=False), activation_of(between.activation)
 
     def forward(self, h: Tensor, y: Tensor | None) -> Tensor:
-        inner = self.film(self.first(self.activation(h)), y)
-        return h + self.second(self.activation(inner))
+        return h + self.second(self.between(self.first(self.activation(h)), y))
 
 
 def _sides(shape: Shape, stages: int, what: str, role: str) -> list[tuple[int, int]]:
@@ -178,8 +225,9 @@ def _sides(shape: Shape, stages: int, what: str, role: str) -> list[tuple[int, i
 
 
 def _transposed(
-    before: int, after: int, kernel: int, small: tuple[int, int], large: tuple[int, int]
+    before: int, after: int, kernel: int, small: tuple[int, int], large: tuple[int, int], bias: bool
 ) -> nn.ConvTranspose2d:
     """The transpose of the strided convolution that maps an image of sides `large` to one of sides `small`."""
     missing = (large[0] - (2 * small[0] - 1), large[1] - (2 * small[1] - 1))
-    return nn.ConvTranspose2d(before, after, kernel, stride=2, padding=kernel // 2, output_padding=missing)
+    padding = kernel // 2
+    return nn.ConvTranspose2d(before, after, kernel, stride=2, padding=padding, output_padding=missing, bias=bias)
