@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from itertools import combinations
+from itertools import combinations, product
 
 import pytest
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.distributions import Independent, Normal
 
 import variata
+from support import problems
 from variata import (
     ConfigError,
     DiagonalNormal,
@@ -20,6 +21,7 @@ from variata import (
     rsample_and_kl,
 )
 from variata_plugins.regularised.beta_tc import decomposed
+from variata_plugins.regularised.mmd import Kernel, kernel_matrix, squared_mmd
 
 F64 = torch.float64
 
@@ -179,3 +181,65 @@ def test_beta_tc_is_for_gaussians():
     q = Independent(Normal(torch.zeros(3, 2), 1.0), 1)
     with pytest.raises(variata.Unsupported, match="dimensions are independent"):
         decomposed(rsample_and_kl(q, q), "mss", 10)
+
+
+VALUES = torch.tensor([[-1.0], [0.3], [2.0]], dtype=F64)
+P, Q = torch.tensor([0.5, 0.2, 0.3], dtype=F64), torch.tensor([0.1, 0.6, 0.3], dtype=F64)
+
+
+def mean_of_mmd(p: Tensor, q: Tensor, kernel: Kernel, biased: bool = False) -> float:
+    """The expectation of the estimate from 3 draws of each of two laws of three points, over all 3^6 outcomes."""
+    total = 0.0
+    for first in product(range(3), repeat=3):
+        for second in product(range(3), repeat=3):
+            chance = float(p[list(first)].prod() * q[list(second)].prod())
+            z, w = VALUES[list(first)], VALUES[list(second)]
+            value = squared_mmd(z, w, kernel, (0.5, 2.0))
+            if biased:  # with the diagonal, as in the V-statistic
+                k = [kernel_matrix(a, b, kernel, (0.5, 2.0)).mean() for a, b in ((z, z), (w, w), (z, w))]
+                value = k[0] + k[1] - 2 * k[2]
+            total += chance * float(value)
+    return total
+
+
+@pytest.mark.parametrize("kernel", ["imq", "rbf"])
+def test_mmd_is_unbiased_over_all_samples(kernel):
+    k = kernel_matrix(VALUES, VALUES, kernel, (0.5, 2.0))
+    exact = float((P - Q) @ k @ (P - Q))
+    assert exact > 0.1
+    assert mean_of_mmd(P, Q, kernel) == pytest.approx(exact, abs=1e-10)
+    assert mean_of_mmd(P, P, kernel) == pytest.approx(0, abs=1e-10)
+    assert mean_of_mmd(P, P, kernel, biased=True) > 0.1
+
+
+def test_kernels_are_their_formulas():
+    z, w = torch.randn(4, 3, dtype=F64), torch.randn(5, 3, dtype=F64)
+    squared = torch.cdist(z, w).square()
+    imq = sum(6 * s / (6 * s + squared) for s in (0.5, 2.0))
+    torch.testing.assert_close(kernel_matrix(z, w, "imq", (0.5, 2.0)), imq)
+    rbf = sum((-squared / (6 * s)).exp() for s in (0.5, 2.0))
+    torch.testing.assert_close(kernel_matrix(z, w, "rbf", (0.5, 2.0)), rbf)
+
+
+def test_info_vae_with_nothing_left_out_and_nothing_added_is_the_elbo():
+    assembly = tiny("info_vae", **{"alpha": 0.0, "lambda": 1.0})
+    batch = assembly.data.split("train").batch(torch.arange(50))
+    torch.manual_seed(3)
+    found = assembly.loss(assembly.model, batch, Now.at_end())
+    torch.manual_seed(3)
+    torch.testing.assert_close(found.total(), -assembly.model.terms(batch.x).elbo.mean())
+
+
+def test_info_vae_weighs_as_it_says():
+    assembly = tiny("info_vae", **{"alpha": 0.25, "lambda": 3.0})
+    batch = assembly.data.split("train").batch(torch.arange(50))
+    found = assembly.loss(assembly.model, batch, Now.at_end())
+    metrics = found.metrics
+    expected = -metrics["reconstruction"].mean() + 0.75 * metrics["kl"].mean() + 2.25 * metrics["mmd"]
+    torch.testing.assert_close(found.total(), expected)
+
+
+def test_weights_that_would_be_negative_are_refused():
+    assert "alpha must be at most 1" in problems("info_vae", {"loss.alpha": 2.0})[0]
+    assert "alpha + lambda must be 1 at least" in problems("info_vae", {"loss.alpha": 0.5, "loss.lambda": 0.1})[0]
+    assert "beta must not be negative" in problems("beta_tcvae", {"loss.beta": -1.0})[0]

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from .annealing import anneal, even_schedule, exact_log_partition
-from .assembly import Assembly, assemble, prepare
+from .assembly import Assembly, assemble, finish, prepare
 from .checkpoint import load_weights, own_state, save_weights
 from .config import load_spec
 from .data import Batch, DataSpec
@@ -29,6 +29,8 @@ def check_preset(name: str, overrides: Any = (), steps: int = 30, seeds: tuple[i
         what = f"the loss (of an energy model -log p(x)) did not fall in {steps} steps ({before:g} -> {after:g})"
         assert after < before, f"{name}, seed {seed}: {what}"
     assembly = _prepared(name, overrides, seeds[0])
+    assert assembly.data is not None
+    finish(assembly.model, assembly.data)
     check_round_trip(assembly)
     check_sampling(assembly.model)
     check_terms(assembly.model, first_batch(assembly))
