@@ -14,9 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import variata
 from variata import ConfigError, RunError
+from variata.checkpoint import load_weights, save_weights
 
 SMALL = ["train.epochs=1", "model.latent=2"]
 
@@ -339,6 +341,18 @@ def test_weights_that_are_cut_short(command, copied):
 class Bomb:
     def __reduce__(self):
         return os.system, ("touch exploded",)
+
+
+def test_weights_whose_header_is_as_long_as_a_pickle_begins(tmp_path):
+    file, found = tmp_path / "model.safetensors", False
+    for length in range(560, 640):
+        module = torch.nn.Module()
+        module.register_buffer("x" * length, torch.ones(3))
+        save_weights(module, file)
+        if file.read_bytes()[:2] == b"\x80\x02":
+            found = True
+            load_weights(module, file)
+    assert found
 
 
 def test_weights_that_are_a_pickle(command, copied, monkeypatch):

@@ -23,7 +23,7 @@ from .errors import (
 if TYPE_CHECKING:
     from .api import Assembly, build, evaluate, load, prepare, train, train_assembly
     from .assembly import make
-    from .conditions import ConditionVectors, LabelFrequencies
+    from .conditions import ConditionVectors, LabelFrequencies, asked_condition, conditions_of, given_condition
     from .data import (
         Batch,
         Data,
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         Autoencoder,
         Chain,
         Classifier,
+        Corruption,
         Decoder,
         Density,
         Encoder,
@@ -73,12 +74,12 @@ __version__ = "0.1.0.dev0"
 _LAZY = {
     "assembly": "make",
     "api": "Assembly build evaluate load prepare train train_assembly",
-    "conditions": "ConditionVectors LabelFrequencies",
+    "conditions": "ConditionVectors LabelFrequencies asked_condition conditions_of given_condition",
     "data": "Batch Data DataSpec Factor FactorData Seed Shape Split check_finite common_spec infer_spec split_rows",
     "distributions": "DiagonalNormal Layer StandardNormal register_rsample_and_kl rsample_and_kl",
     "estimates": "Estimate EvaluationSettings estimate",
-    "interfaces": "Autoencoder Chain Classifier Decoder Density Encoder Energy Factory Finishes LatentVariable Loss "
-    "Marginals Metric Model Network OnePhaseLoss Prepares Prior Sampler Shared",
+    "interfaces": "Autoencoder Chain Classifier Corruption Decoder Density Encoder Energy Factory Finishes "
+    "LatentVariable Loss Marginals Metric Model Network OnePhaseLoss Prepares Prior Sampler Shared",
     "objective": "Clock Now Objective Optimizer Phase Schedule Scheduled Term",
     "plugins": "plugin registry",
     "runs": "Run RunContext",
@@ -111,6 +112,7 @@ __all__ = [
     "Component",
     "ConditionVectors",
     "ConfigError",
+    "Corruption",
     "Data",
     "DataError",
     "DataSpec",
@@ -164,12 +166,15 @@ __all__ = [
     "UserError",
     "VariataWarning",
     "__version__",
+    "asked_condition",
     "build",
     "check_finite",
     "common_spec",
+    "conditions_of",
     "default",
     "estimate",
     "evaluate",
+    "given_condition",
     "hookimpl",
     "infer_spec",
     "load",

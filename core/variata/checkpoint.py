@@ -71,8 +71,9 @@ def load_weights(module: nn.Module, path: Path) -> None:
     if not path.is_file():
         raise RunError(f"{path}: there are no weights; the run was stopped before it saved any, so train it again")
     with path.open("rb") as file:
-        start = file.read(8)
-    if start[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+        start = file.read(9)
+    # A safetensors file starts with the length of its header, which may be any two bytes, and then the header: "{...".
+    if start[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05") and start[8:] != b"{":
         raise RunError(f"{path}: is a pickle (or an archive of them), which may run code and is never read here")
     try:
         state = load_file(str(path))

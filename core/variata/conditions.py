@@ -1,4 +1,5 @@
-"""Conditions y of a model: what training had, to draw from and to hold what is asked for against."""
+"""Conditions y of a model: what training had, to draw from and to hold what is asked for against; and how a model that
+may be conditional reads the y of its examples (`given_condition`) and of its samples (`asked_condition`)."""
 
 from __future__ import annotations
 
@@ -8,9 +9,9 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from .data import Batch, Shape
+from .data import Batch, DataSpec, Shape
 from .errors import ConfigError, NotPrepared, Problem, VariataWarning
-from .interfaces import Prepares
+from .interfaces import Model, Prepares
 
 
 class LabelFrequencies(nn.Module, Prepares):
@@ -106,3 +107,51 @@ class ConditionVectors(nn.Module, Prepares):
 
     def warn(self, y: Tensor) -> None:
         """Any vector may be asked for."""
+
+
+def conditions_of(data: DataSpec, wanted: bool) -> LabelFrequencies | ConditionVectors | None:
+    """The `conditions` of a model of this data; None where none is wanted.
+
+    Raises:
+        ConfigError: a condition is wanted and the data has none.
+    """
+    shape = data.condition_shape
+    if not wanted:
+        return None
+    if shape is None:
+        raise ConfigError(Problem("condition: true needs labels, and this data has none"))
+    return LabelFrequencies(data.classes) if data.classes else ConditionVectors(shape)
+
+
+def given_condition(model: Model, y: Tensor | None) -> tuple[Tensor, ...]:
+    """y of examples, as further argument of the parts; nothing where the model is not conditional."""
+    if not model.conditional:
+        return ()
+    if y is None:
+        raise ValueError("this model is conditional: it needs y")
+    if not model.training:
+        model.conditions.warn(y)
+    return (y,)
+
+
+def asked_condition(model: Model, n: int, condition: Tensor | None) -> Tensor | None:
+    """y of n samples: one condition for each, one for all, or drawn; None where the model is not conditional.
+
+    Raises:
+        ConfigError: a condition that the model has not, or not n of them, or one that training never had.
+        NotPrepared: y has to be drawn, and the training frequencies are not known.
+    """
+    if not model.conditional:
+        if condition is not None:
+            raise ConfigError(Problem("this model has no condition: train one with model.condition=true", "condition"))
+        return None
+    if condition is None:
+        return model.conditions.draw(n)
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    y = torch.as_tensor(condition, device=device)
+    own = 0 if model.spec.classes else len(model.spec.condition_shape or ())
+    y = y.expand(n, *y.shape) if y.ndim == own else y
+    if len(y) != n:
+        raise ConfigError(Problem(f"{n} samples need {n} conditions, or one for all (got {len(y)})", "condition"))
+    model.conditions.check(y)
+    return y

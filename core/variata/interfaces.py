@@ -132,6 +132,15 @@ class Decoder(nn.Module, ABC):
         """z `[*lead, latent]` -> a distribution with batch shape `lead`, the data's event shape, and a `mean`."""
 
 
+class Corruption(nn.Module, ABC):
+    """C(x~ | x): noise that a model is to undo, or to be robust against. Given: `data: DataSpec`, of hidden units where
+    those are corrupted."""
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """x `[*lead, *event]` -> x~ of the same shape, drawn afresh each time."""
+
+
 class Loss(nn.Module, ABC):
     """What is minimised. What only training needs (a critic, persistent chains) belongs to the loss, not to the model.
 
@@ -162,10 +171,12 @@ class OnePhaseLoss(Loss):
 class Model(nn.Module, ABC):
     """A model of x. Given: `data: DataSpec`; `spec` is that description. Nothing else is promised here.
 
-    `conditional` says whether it is a model of x given y.
+    `conditional` says whether it is a model of x given y. Then `conditions` knows which y training had
+    (`conditions.py`).
     """
 
     conditional: bool = False
+    conditions: Any
 
     def __init__(self, data: DataSpec) -> None:
         super().__init__()
@@ -260,7 +271,18 @@ class Energy(Model):
 
 
 class Chain(Sampler):
-    """Samples by a Markov chain, whose state is a tuple of tensors `[n, ...]`."""
+    """Samples by a Markov chain, whose state is a tuple of tensors `[n, ...]`.
+
+    Attributes:
+        burn_in: steps before a sample is taken.
+        chains: how many chains `sample` runs side by side; None for one for each sample. Where there is a condition,
+            each sample has a chain of its own.
+        thinning: steps between two samples of one chain.
+    """
+
+    burn_in: int
+    chains: int | None
+    thinning: int
 
     @abstractmethod
     def start(self, n: int, condition: Tensor | None = None) -> tuple[Tensor, ...]:
@@ -273,6 +295,21 @@ class Chain(Sampler):
     @abstractmethod
     def visible(self, state: tuple[Tensor, ...]) -> Tensor:
         """The x of each state, `[n, *event]`."""
+
+    @torch.no_grad()
+    def sample(self, n: int, condition: Tensor | None = None) -> Tensor:
+        from .conditions import asked_condition
+
+        y = asked_condition(self, n, condition)
+        state = self.start(min(n, self.chains or n) if y is None else n, y)
+        for _ in range(self.burn_in):
+            state = self.step(state, y)
+        drawn = [self.visible(state)]
+        while sum(map(len, drawn)) < n:
+            for _ in range(self.thinning):
+                state = self.step(state, y)
+            drawn.append(self.visible(state))
+        return torch.cat(drawn)[:n]
 
 
 class Classifier(Model):

@@ -39,6 +39,7 @@ CORE_KINDS = [
     Kind("encoder", "variata.interfaces:Encoder", "q(z | x)"),
     Kind("prior", "variata.interfaces:Prior", "p(z)"),
     Kind("decoder", "variata.interfaces:Decoder", "p(x | z)"),
+    Kind("corruption", "variata.interfaces:Corruption", "noise that a model is to undo, or to be robust against"),
     Kind("loss", "variata.interfaces:Loss", "what is minimised, in phases"),
     Kind("network", "variata.interfaces:Network", "a deterministic map of arrays"),
     Kind("data", "variata.data:Data", "a data set: what an example is, and three splits"),

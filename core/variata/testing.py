@@ -24,11 +24,12 @@ def check_preset(name: str, overrides: Any = (), steps: int = 30, seeds: tuple[i
     spec = load_spec(name, overrides)
     again = load_spec(name, overrides)
     assert spec == again, f"{name}: reading it twice gives two specifications"
-    for seed in seeds:
-        before, after = check_training(_prepared(name, overrides, seed), steps)
+    assemblies = [_prepared(name, overrides, seed) for seed in seeds]
+    for seed, assembly in zip(seeds, assemblies, strict=True):
+        before, after = check_training(assembly, steps)
         what = f"the loss (of an energy model -log p(x)) did not fall in {steps} steps ({before:g} -> {after:g})"
         assert after < before, f"{name}, seed {seed}: {what}"
-    assembly = _prepared(name, overrides, seeds[0])
+    assembly = assemblies[0]
     assert assembly.data is not None
     finish(assembly.model, assembly.data)
     check_round_trip(assembly)

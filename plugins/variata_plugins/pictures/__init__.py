@@ -1,4 +1,4 @@
-"""Pictures of a run (samples, reconstructions, learning curves), and the commands `sample`, `reconstruct` and
+"""Pictures of a run (samples, reconstructions, chains, learning curves), and the commands `sample`, `reconstruct` and
 `inpaint`."""
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def variata_commands() -> list[Command]:
 
 @hookimpl
 def variata_run_ended(context: RunContext) -> None:
-    """Leaves samples.png, reconstructions.png and curves.png in the run."""
+    """Leaves samples.png, reconstructions.png and curves.png in the run, and chains.png where there are chains."""
     from .of_run import draw_run
 
     draw_run(context)

@@ -30,7 +30,12 @@ _NATS = {
 _NATS |= {"free_energy_gap"}
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Writes a figure as PNG.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
     FigureCanvasAgg(figure)
     try:
         figure.savefig(path, dpi=_DOTS, bbox_inches="tight", format="png")
@@ -60,7 +65,7 @@ def draw_grid(images: Tensor, spec: DataSpec, path: Path, title: str, columns: i
     axes.imshow(picture, interpolation="nearest")
     axes.set_title(title)
     axes.set_axis_off()
-    _save(figure, path)
+    save(figure, path)
 
 
 def draw_points(sets: Mapping[str, Tensor], path: Path, title: str) -> None:
@@ -73,7 +78,7 @@ def draw_points(sets: Mapping[str, Tensor], path: Path, title: str) -> None:
     axes.set_aspect("equal")
     axes.set_title(title)
     axes.legend()
-    _save(figure, path)
+    save(figure, path)
 
 
 def draw_rows(rows: Tensor, path: Path, title: str) -> None:
@@ -83,7 +88,7 @@ def draw_rows(rows: Tensor, path: Path, title: str) -> None:
     image = axes.imshow(rows.flatten(1).cpu().numpy(), aspect="auto", interpolation="nearest")
     figure.colorbar(image, ax=axes, label="value")
     axes.set(xlabel="dimension", ylabel="example", title=title)
-    _save(figure, path)
+    save(figure, path)
 
 
 def draw_examples(x: Tensor, spec: DataSpec, path: Path, title: str, beside: Tensor | None = None) -> None:
@@ -128,4 +133,4 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path, title: str) -> No
         axes.grid(alpha=0.3)
         axes.legend()
     figure.suptitle(title)
-    _save(figure, path)
+    save(figure, path)

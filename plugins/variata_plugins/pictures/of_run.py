@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import torch
 
-from variata import Autoencoder, LatentVariable, RunContext, Sampler
+from variata import Autoencoder, Chain, LatentVariable, NotPrepared, RunContext, Sampler
 
+from .chains import draw_chains
 from .figures import draw_curves, draw_examples, draw_pairs
 
 _SAMPLES, _POINTS, _PAIRS = 64, 1000, 32
@@ -18,7 +21,8 @@ def title_of_samples(model: Sampler) -> str:
 
 @torch.no_grad()
 def draw_run(context: RunContext) -> None:
-    """samples.png, reconstructions.png and curves.png, as far as the model can sample and reconstruct."""
+    """samples.png, reconstructions.png and curves.png, as far as the model can sample and reconstruct; of one that
+    samples by a Markov chain chains.png as well."""
     model, path, spec = context.model, context.path, context.model.spec
     draw_curves(context.rows, path / "curves.png", context.spec.name)
     split = context.data.split("test")
@@ -28,7 +32,10 @@ def draw_run(context: RunContext) -> None:
         count = _SAMPLES if spec.is_image else _POINTS
         if isinstance(model, Sampler):
             real = split.batch(torch.arange(min(count, len(split)))).x if len(split) else None
-            draw_examples(model.sample(count), spec, path / "samples.png", title_of_samples(model), real)
+            with suppress(NotPrepared):  # training was interrupted before what is fitted after it
+                draw_examples(model.sample(count), spec, path / "samples.png", title_of_samples(model), real)
+        if isinstance(model, Chain):
+            draw_chains(model, path / "chains.png")
         if isinstance(model, Autoencoder) and len(split):
             batch = split.batch(torch.arange(min(_PAIRS if spec.is_image else _POINTS, len(split))))
             x, y = batch.x.to(device), None if batch.y is None else batch.y.to(device)

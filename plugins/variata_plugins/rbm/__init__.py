@@ -51,7 +51,7 @@ def variata_presets() -> Path:
 
 @hookimpl
 def variata_run_ended(context: RunContext) -> None:
-    """Leaves filters.png and chains.png in the run of a Boltzmann machine."""
+    """Leaves filters.png in the run of a Boltzmann machine."""
     from .pictures import draw_run
 
     draw_run(context)

@@ -82,17 +82,6 @@ class RBM(Energy, Chain, Autoencoder):
     def visible(self, state: tuple[Tensor, ...]) -> Tensor:
         return state[0]
 
-    def sample(self, n: int, condition: Tensor | None = None) -> Tensor:
-        state = self.start(min(n, self.chains or n))
-        for _ in range(self.burn_in):
-            state = self.step(state)
-        drawn = [self.visible(state)]
-        while sum(map(len, drawn)) < n:
-            for _ in range(self.thinning):
-                state = self.step(state)
-            drawn.append(self.visible(state))
-        return torch.cat(drawn)[:n]
-
     def sample_given(self, x: Tensor, observed: Tensor) -> Tensor:
         """Fills what is not observed by `burn_in` sweeps with the observed elements held: in their limit draws from
         p(x_rest | x_observed). `observed` is a mask of x's shape; the other values of x are not read."""
