@@ -13,6 +13,7 @@ from torch.distributions import Independent, Normal
 import variata
 from support import problems
 from variata import (
+    Batch,
     ConfigError,
     DiagonalNormal,
     NotPrepared,
@@ -21,7 +22,7 @@ from variata import (
     rsample_and_kl,
 )
 from variata_plugins.regularised.beta_tc import decomposed
-from variata_plugins.regularised.mmd import Kernel, kernel_matrix, squared_mmd
+from variata_plugins.regularised.mmd import SCALES, Kernel, kernel_matrix, squared_mmd
 
 F64 = torch.float64
 
@@ -243,3 +244,73 @@ def test_weights_that_would_be_negative_are_refused():
     assert "alpha must be at most 1" in problems("info_vae", {"loss.alpha": 2.0})[0]
     assert "alpha + lambda must be 1 at least" in problems("info_vae", {"loss.alpha": 0.5, "loss.lambda": 0.1})[0]
     assert "beta must not be negative" in problems("beta_tcvae", {"loss.beta": -1.0})[0]
+
+
+def autoencoder(preset: str, **options):
+    config = {"model.latent": 2, "model.encoder.hidden": [8], "model.decoder.network.hidden": [8]}
+    assembly = variata.build(preset, config | {f"loss.{name}": value for name, value in options.items()})
+    model = assembly.model.double()
+    batch = assembly.data.split("train").batch(torch.arange(6))
+    batch.x = batch.x.double()
+    return model, assembly.loss, batch
+
+
+def test_gradient_penalty_is_that_of_finite_differences():
+    model, loss, batch = autoencoder("rae", directions=None, beta=0.0, weight=1.0)
+    found = loss(model, batch, Now.at_end()).metrics["regulariser"]
+    with torch.no_grad():
+        z, step = model.encode(batch.x), 1e-5
+        columns = []
+        for j in range(2):
+            shift = step * torch.eye(2, dtype=F64)[j]
+            columns.append((model.decode(z + shift) - model.decode(z - shift)).flatten(1) / (2 * step))
+    expected = 0.5 * torch.stack(columns).square().sum((0, 2))
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-9)
+
+
+def test_random_directions_estimate_the_same_penalty():
+    model, loss, batch = autoencoder("rae", directions=None)
+    exact = loss(model, batch, Now.at_end()).metrics["regulariser"]
+    model, loss, batch = autoencoder("rae", directions=500)
+    draws = torch.stack([loss(model, batch, Now.at_end()).metrics["regulariser"] for _ in range(20)])
+    assert ((draws.mean(0) - exact).abs() < 5 * draws.std(0) / math.sqrt(20)).all()
+
+
+def test_rae_is_the_sum_of_its_parts():
+    model, loss, batch = autoencoder("rae", beta=0.3, weight=0.2, penalty="l2")
+    z = model.encode(batch.x)
+    error = 0.5 * (batch.x - model.decode(z)).square().sum((1, 2, 3)).mean()
+    weights = sum(p.square().sum() for p in model.decoder.parameters())
+    expected = error + 0.3 * 0.5 * z.square().sum(1).mean() + 0.2 * weights
+    torch.testing.assert_close(loss(model, batch, Now.at_end()).total(), expected)
+    model, loss, batch = autoencoder("rae", beta=0.0, penalty="none")
+    torch.testing.assert_close(
+        loss(model, batch, Now.at_end()).total(),
+        0.5 * (batch.x - model.reconstruct(batch.x)).square().sum((1, 2, 3)).mean(),
+    )
+
+
+def test_validation_sees_the_penalty_of_training():
+    model, loss, batch = autoencoder("rae", directions=None)
+    with torch.no_grad():
+        found = loss(model, batch, Now.at_end()).total()
+    torch.testing.assert_close(found, loss(model, batch, Now.at_end()).total())
+
+
+def test_wae_is_the_sum_of_its_parts():
+    model, loss, batch = autoencoder("wae_mmd", weight=3.0)
+    torch.manual_seed(1)
+    found = loss(model.float(), Batch(batch.x.float(), batch.y), Now.at_end()).total()
+    torch.manual_seed(1)
+    x = batch.x.float()
+    z = model.encode(x)
+    error = 0.5 * (x - model.decode(z)).square().sum((1, 2, 3)).mean()
+    expected = error + 3 * squared_mmd(z, model.prior().rsample((6,)), "imq", SCALES)
+    torch.testing.assert_close(found, expected)
+
+
+def test_wae_needs_a_prior_to_draw_from_while_it_trains():
+    _, loss, batch = autoencoder("wae_mmd")
+    fitted_later = variata.build("rae", {"model.latent": 2}).model
+    with pytest.raises(NotPrepared, match="after training"):
+        loss(fitted_later, Batch(batch.x.float(), batch.y), Now.at_end())

@@ -21,9 +21,7 @@ def variata_components() -> list[Component]:
     """The model, its loss, and a law of code strings."""
     here = "variata_plugins.vq"
     return [
-        Component(
-            "model", "vq_vae", f"{here}.model:VQVAE", "Autoencoder with a codebook; samples by a law of codes"
-        ),
+        Component("model", "vq_vae", f"{here}.model:VQVAE", "Autoencoder with a codebook; samples by a law of codes"),
         Component("model", "autoregressive", f"{here}.autoregressive:Autoregressive", "GRU over strings of levels"),
         Component("loss", "vq", f"{here}.loss:VectorQuantisation", "Likelihood, commitment, and a codebook that moves"),
     ]
