@@ -163,7 +163,7 @@ def test_it_samples_once_a_law_of_its_codes_is_fitted(tmp_path, without_pictures
     torch.manual_seed(0)
     drawn = loaded.sample(4)
     assert drawn.shape == (4, 1, 8, 8)
-    with pytest.raises(ConfigError, match="no condition"):
+    with pytest.raises(ConfigError, match="has no condition"):
         loaded.sample(2, condition=torch.tensor(1))
     with pytest.raises(variata.Unsupported, match="no likelihood to evaluate"):
         variata.evaluate(run)
@@ -180,9 +180,24 @@ def test_the_fitted_law_prefers_the_codes_to_others(tmp_path, without_pictures):
         assert model.prior.log_prob(codes).mean() > model.prior.log_prob(torch.randint(8, (100, 3)).float()).mean()
 
 
+def test_a_condition_reaches_the_codes_and_the_decoder(tmp_path, without_pictures):
+    settings = SMALL | {"model.prior_epochs": 1}
+    run = variata.train("conditional_vq_vae", settings, run=tmp_path / "run")
+    model: VQVAE = variata.load(run.path).model
+    batch = run.data.split("test").batch(torch.arange(20))
+    codes, other = model.numbers(batch.x, batch.y).float(), (batch.y + 1) % 10
+    assert not torch.equal(model.prior.log_prob(codes, batch.y), model.prior.log_prob(codes, other))
+    z = model.encode(batch.x, batch.y)
+    assert not torch.equal(model.decode(z, batch.y), model.decode(z, other))
+    assert model.sample(3, condition=torch.tensor(7)).shape == (3, 1, 8, 8)
+    assert model.sample(3).shape == (3, 1, 8, 8)
+
+
 def test_mistakes_are_said_in_one_line():
     said = problems("vq_vae", {"model.prior": {"use": "vae", "latent": 2, "decoder": "categorical"}})[0]
     assert "no density that samples" in said
+    circuit = {"use": "circuit", "structure": "chow_liu"}
+    assert "before training, when there are no codes yet" in problems("vq_vae", {"model.prior": circuit})[0]
     assert "law of levels" in problems("autoregressive", {"data": "blobs"})[0]
     assert "vq needs a model that is a VQVAE" in problems("vae", {"loss": "vq"})[0]
 

@@ -70,11 +70,11 @@ class VectorQuantisation(Loss):
         return [Phase(name="train", loss=self, parameters=moved)]
 
     def forward(self, model: VQVAE, batch: Batch, now: Now) -> Objective:
-        h = model.encoder(batch.x)
+        h = model.vectors(batch.x, batch.y)
         with torch.no_grad():
             numbers = model.nearest(h)
         vectors = model.codebook[numbers]
-        reconstruction = model.likelihood(h + (vectors - h).detach()).log_prob(batch.x)
+        reconstruction = model.likelihood(h + (vectors - h).detach(), batch.y).log_prob(batch.x)
         commitment = mean_square(h - vectors.detach())
         terms = {"distortion": Term(-reconstruction), "commitment": Term(commitment, now(self.commitment))}
         updates: Sequence[tuple[Tensor, Tensor]] = ()

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from variata import (
     Autoencoder,
     Batch,
+    ConditionVectors,
     ConfigError,
     Data,
     DataSpec,
@@ -30,6 +31,7 @@ from variata import (
     Density,
     Factory,
     Finishes,
+    LabelFrequencies,
     Model,
     Network,
     NotPrepared,
@@ -37,7 +39,10 @@ from variata import (
     Problem,
     Sampler,
     Split,
+    asked_condition,
+    conditions_of,
     default,
+    given_condition,
     make,
     train,
 )
@@ -56,9 +61,11 @@ class VQVAE(Sampler, Autoencoder, Prepares, Finishes):
         decoder: p(x | z); its law must be one of the data's kind of values.
         prior: p(c), a `Density` that samples. It is fitted after training, to the codes of the training examples.
         prior_epochs: how long.
+        condition: let encoder and decoder depend on the data's labels (or condition vectors). The prior does where its
+            own option says so.
 
     Raises:
-        ConfigError: the prior is no density, or cannot sample.
+        ConfigError: the prior is no density, or cannot sample; or a condition is asked for and the data has none.
     """
 
     fitted: Tensor
@@ -74,15 +81,23 @@ class VQVAE(Sampler, Autoencoder, Prepares, Finishes):
         decoder: Factory[Decoder],
         prior: Factory[Model] = default("model", "autoregressive"),
         prior_epochs: PositiveInt = 20,
+        condition: bool = False,
     ) -> None:
         super().__init__(data)
-        self.encoder: Network = make(encoder, input=data.shape, output=(positions, dimensions), condition=None)
-        self.decoder: Decoder = make(decoder, data=data, latent=positions * dimensions, condition=None)
+        self.conditional, self.conditions = condition, conditions_of(data, condition)
+        shape = data.condition_shape if condition else None
+        self.encoder: Network = make(encoder, input=data.shape, output=(positions, dimensions), condition=shape)
+        self.decoder: Decoder = make(decoder, data=data, latent=positions * dimensions, condition=shape)
         self.codebook = nn.Parameter(torch.randn(codes, dimensions) / math.sqrt(dimensions))
-        strings = DataSpec((positions,), "levels", levels=codes, high=codes - 1.0, transform="codes")
+        known = {"classes": data.classes, "condition": data.condition} if condition else {}
+        strings = DataSpec((positions,), "levels", levels=codes, high=codes - 1.0, transform="codes", **known)
         self.prior = make(prior, data=strings).requires_grad_(False)
         if not (isinstance(self.prior, Density) and isinstance(self.prior, Sampler)):
             message = f"{type(self.prior).__name__} is no density that samples, and no law of codes"
+            raise ConfigError(Problem(f"{message}: use autoregressive", "prior"))
+        learning = [m for m in self.prior.modules() if isinstance(m, Prepares)]
+        if learns := [type(m).__name__ for m in learning if not isinstance(m, LabelFrequencies | ConditionVectors)]:
+            message = f"{learns[0]} learns from data before training, when there are no codes yet"
             raise ConfigError(Problem(f"{message}: use autoregressive", "prior"))
         self.prior_epochs = prior_epochs
         self.register_buffer("fitted", torch.zeros((), dtype=torch.bool))
@@ -93,33 +108,37 @@ class VQVAE(Sampler, Autoencoder, Prepares, Finishes):
         scores = self.codebook.square().sum(-1) - 2 * h.flatten(0, -2) @ self.codebook.T
         return scores.argmin(-1).view(h.shape[:-1])
 
-    def numbers(self, x: Tensor) -> Tensor:
-        """c of each example, `[batch, positions]`."""
-        return self.nearest(self.encoder(x))
+    def vectors(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """h of each example, `[batch, positions, dimensions]`."""
+        return self.encoder(x, *given_condition(self, y))
 
-    def likelihood(self, z: Tensor) -> Any:
+    def numbers(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """c of each example, `[batch, positions]`."""
+        return self.nearest(self.vectors(x, y))
+
+    def likelihood(self, z: Tensor, y: Tensor | None = None) -> Any:
         """p(x | z), of vectors `[*lead, positions, dimensions]`."""
-        return self.decoder(z.flatten(-2))
+        return self.decoder(z.flatten(-2), *given_condition(self, y))
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        return self.codebook[self.numbers(x)]
+        return self.codebook[self.numbers(x, y)]
 
     def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        return self.likelihood(z).mean
+        return self.likelihood(z, y).mean
 
     def sample(self, n: int, condition: Tensor | None = None) -> Tensor:
-        if condition is not None:
-            raise ConfigError(Problem("this model has no condition", "condition"))
         if not self.fitted:
             raise NotPrepared("no law of codes has been fitted yet: training to its end does it")
-        return self.likelihood(self.codebook[self.prior.sample(n).long()]).sample()
+        y = asked_condition(self, n, condition)
+        codes = self.prior.sample(n, y if self.prior.conditional else None)
+        return self.likelihood(self.codebook[codes.long()], y).sample()
 
     @torch.no_grad()
     def prepare(self, stream: Iterable[Batch]) -> None:
         """The codebook becomes what the untrained encoder gives for some examples."""
         found, wanted = [], len(self.codebook)
         for batch in stream:
-            found.append(self.encoder(batch.x).flatten(0, 1))
+            found.append(self.vectors(batch.x, batch.y).flatten(0, 1))
             if sum(map(len, found)) >= 16 * wanted:
                 break
         every = torch.cat(found)
@@ -127,24 +146,29 @@ class VQVAE(Sampler, Autoencoder, Prepares, Finishes):
 
     def finish(self, model: Any, stream: Iterable[Batch]) -> None:
         """Fits p(c) to the codes of the training examples, by their likelihood."""
+        training = self.training
         self.eval()
         with torch.no_grad():
-            codes = torch.cat([self.numbers(batch.x).cpu() for batch in stream])
+            pairs = [(self.numbers(batch.x, batch.y).cpu(), batch.y) for batch in stream]
+        codes = torch.cat([code for code, _ in pairs])
+        labels = torch.cat([y.cpu() for _, y in pairs if y is not None]) if self.prior.conditional else None
         options = {"epochs": self.prior_epochs, "batch_size": 100, "device": str(self.codebook.device)}
         options["optimizer"] = {"use": "adam", "lr": {"use": "cosine", "from": 3e-3, "to": 0.0}}
         self.prior.requires_grad_(True)
         with torch.enable_grad(), tempfile.TemporaryDirectory() as folder:
             config = {"loss": "nll", "train": options, "seed": 0}
-            train(config, run=Path(folder) / "run", data=Strings(codes, self.prior.spec), model=self.prior)
+            train(config, run=Path(folder) / "run", data=Strings(codes, labels, self.prior.spec), model=self.prior)
         self.prior.requires_grad_(False)
         self.fitted.fill_(True)
+        self.train(training)
 
 
 class Strings(Data):
     """Codes of the training examples, `[n, positions]`, as examples of their own."""
 
-    def __init__(self, codes: Tensor, spec: DataSpec) -> None:
-        self.spec, self._codes = spec, codes
+    def __init__(self, codes: Tensor, labels: Tensor | None, spec: DataSpec) -> None:
+        self.spec, self._codes, self._labels = spec, codes, labels
 
     def split(self, name: str) -> Split:
-        return Split(self._codes if name == "train" else self._codes[:0])
+        rows = slice(None if name == "train" else 0)
+        return Split(self._codes[rows], None if self._labels is None else self._labels[rows])
