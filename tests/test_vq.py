@@ -197,7 +197,10 @@ def test_mistakes_are_said_in_one_line():
     said = problems("vq_vae", {"model.prior": {"use": "vae", "latent": 2, "decoder": "categorical"}})[0]
     assert "no density that samples" in said
     circuit = {"use": "circuit", "structure": "chow_liu"}
-    assert "before training, when there are no codes yet" in problems("vq_vae", {"model.prior": circuit})[0]
+    assert (
+        "before training, when there are no codes yet"
+        in problems("vq_vae", {"model.codes": 16, "model.prior": circuit})[0]
+    )
     assert "law of levels" in problems("autoregressive", {"data": "blobs"})[0]
     assert "vq needs a model that is a VQVAE" in problems("vae", {"loss": "vq"})[0]
 

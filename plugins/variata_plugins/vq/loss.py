@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field, NonNegativeFloat
+from pydantic import Field
 from torch import Tensor
 
 from variata import Batch, ConfigError, Loss, Now, Objective, Phase, Problem, Scheduled, Term
@@ -54,7 +54,7 @@ class VectorQuantisation(Loss):
         commitment: Scheduled = 0.25,
         codebook: Literal["ema", "gradient"] = "ema",
         decay: Annotated[float, Field(ge=0, lt=1)] = 0.99,
-        restart: NonNegativeFloat = 0.02,
+        restart: Annotated[float, Field(ge=0, lt=1)] = 0.02,
     ) -> None:
         super().__init__()
         if isinstance(commitment, float | int) and commitment < 0:
