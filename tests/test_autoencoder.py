@@ -57,7 +57,8 @@ def test_a_linear_autoencoder_reaches_the_error_of_principal_components():
     model = DeterministicAutoencoder(REAL, latent=2, encoder=network(), decoder=point()).double()
     loss, batch = Reconstruction(), Batch(x)
     moved = [*model.encoder.parameters(), *model.decoder.parameters()]
-    optimizer = torch.optim.LBFGS(moved, max_iter=2000, tolerance_grad=1e-12, tolerance_change=0, line_search_fn="strong_wolfe")
+    exact: dict[str, Any] = {"max_iter": 2000, "tolerance_grad": 1e-12, "tolerance_change": 0}
+    optimizer = torch.optim.LBFGS(moved, line_search_fn="strong_wolfe", **exact)
 
     def closure() -> Tensor:
         optimizer.zero_grad()
@@ -112,7 +113,8 @@ def test_the_best_denoiser_tells_the_slope_of_the_corrupted_density():
     covariance, s = torch.cov(correlated(50).T), 0.3
     best = covariance @ torch.linalg.inv(covariance + s * s * torch.eye(6, dtype=F64))
     x = torch.randn(6, dtype=F64, requires_grad=True)
-    law = torch.distributions.MultivariateNormal(torch.zeros(6, dtype=F64), covariance + s * s * torch.eye(6, dtype=F64))
+    corrupted = covariance + s * s * torch.eye(6, dtype=F64)
+    law = torch.distributions.MultivariateNormal(torch.zeros(6, dtype=F64), corrupted)
     (slope,) = torch.autograd.grad(law.log_prob(x), x)
     close((best @ x - x) / s**2, slope, 1e-8)
 
@@ -185,7 +187,7 @@ def test_the_chain_draws_from_its_matrix(monkeypatch):
     joint = LAW[:, None] * c
     model, n = chain_of(corruption, (joint / joint.sum(0)).T), 20_000
     for row, start in zip(transition(model, c), GRID, strict=True):
-        (x,) = model.step((start.expand(n, 1),))
+        x, _ = model.step((start.expand(n, 1), start.expand(n, 1)))
         share = torch.bincount((x[:, 0] * 4).round().long(), minlength=5).double() / n
         assert ((share - row).abs() < 5 * (row * (1 - row) / n).sqrt() + 1e-9).all()
     model.burn_in = 60
@@ -227,7 +229,7 @@ def test_walkback_without_corruption_starts_as_the_autoencoder(walkback):
     if walkback == 1:
         close(found.total(), expected.total())
         ours = torch.autograd.grad(found.total(), list(model.parameters()))
-        theirs = torch.autograd.grad(expected.total(), [p for p in plain.parameters()])
+        theirs = torch.autograd.grad(expected.total(), list(plain.parameters()))
         for one, other in zip(ours, theirs, strict=True):
             close(one, other)
     else:
@@ -377,6 +379,24 @@ def test_a_conditional_autoencoder_draws_the_class_that_is_asked_for(tmp_path, w
         again.sample(2, torch.tensor([1, 2, 3]))
 
 
+def test_what_is_fitted_after_training_is_no_prior_of_a_vae(tmp_path, command):
+    status, _, err = command("train", "vae", "model.prior=ex_post_gaussian", "--run", tmp_path / "run", "--quiet")
+    assert status == 2
+    assert "needs another prior" in err.splitlines()[-1]
+
+
+def test_a_conditional_chain_keeps_its_condition():
+    assembly = variata.build("walkback_autoencoder", {"model.condition": True, "model.burn_in": 3})
+    variata.prepare(assembly.model, assembly.data)
+    seen: list[Tensor] = []
+    assembly.model.encoder.register_forward_hook(lambda module, given, out: seen.append(given[1]))
+    x = assembly.model.sample(4, torch.tensor([0, 1, 1, 9]))
+    assert x.shape == (4, 1, 8, 8)
+    assert len(seen) == 3
+    assert all(torch.equal(y.argmax(1), torch.tensor([0, 1, 1, 9])) for y in seen)
+    assert assembly.model.sample(5).shape == (5, 1, 8, 8)
+
+
 # The point
 
 
@@ -406,7 +426,7 @@ def test_a_point_is_no_law(tmp_path):
     ("preset", "overrides", "message"),
     [
         ("autoencoder", {"data": {"use": "blobs"}}, "this data has no bounds: set error=squared and bounded=false"),
-        ("autoencoder", {"model.decoder.error": "cross_entropy", "model.decoder.bounded": False}, "remove bounded=false"),
+        ("autoencoder", {"model.decoder": {"error": "cross_entropy", "bounded": False}}, "remove bounded=false"),
         ("sparse_autoencoder", {"model.code": "tanh"}, "set model.code=sigmoid or penalty=l1"),
         ("autoencoder", {"loss.use": "elbo"}, "needs a model that is a LatentVariable"),
         ("vae", {"loss.use": "reconstruction"}, "needs a model that is a Pair"),

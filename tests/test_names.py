@@ -92,8 +92,8 @@ def test_one_plugin_that_offers_a_name_twice_is_told_to_rename():
 
 def test_a_kind_that_cannot_be_imported_harms_nobody_else():
     with (
-        variata.plugin([variata.Kind("corruption", "nowhere.at:All")]),
-        pytest.warns(variata.VariataWarning, match=r"the kind corruption cannot be imported: ModuleNotFoundError"),
+        variata.plugin([variata.Kind("curriculum", "nowhere.at:All")]),
+        pytest.warns(variata.VariataWarning, match=r"the kind curriculum cannot be imported: ModuleNotFoundError"),
     ):
         assert load_spec("vae")["seed"] == 0
 

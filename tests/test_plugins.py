@@ -207,12 +207,12 @@ def test_in_process_registration_ends_with_its_block():
 
 
 def test_a_plugin_may_declare_a_kind():
-    class Corruption:
+    class Curriculum:
         pass
 
-    with variata.plugin([variata.Kind("corruption", Corruption, "noise on x")]):
-        assert registry().kind_classes()[Corruption] == "corruption"
-    assert "corruption" not in registry().kinds()
+    with variata.plugin([variata.Kind("curriculum", Curriculum, "easy ones first")]):
+        assert registry().kind_classes()[Curriculum] == "curriculum"
+    assert "curriculum" not in registry().kinds()
 
 
 def test_a_local_file_is_loaded_once_and_refused_by_name(tmp_path):

@@ -144,14 +144,14 @@ def test_a_component_that_cannot_be_described_is_left_out_with_a_warning():
 
 
 def test_a_kind_that_a_plugin_declares_is_described():
-    class Corruption:
+    class Curriculum:
         pass
 
-    class Masking(Corruption):
+    class EasyFirst(Curriculum):
         def __init__(self, *, share: float = 0.5) -> None:
             self.share = share
 
-    with variata.plugin([variata.Kind("corruption", Corruption), Component("corruption", "masking", Masking)]):
-        described = json_schema()["$defs"]["corruption"]["anyOf"]
-    assert described[0] == {"enum": ["local/masking", "masking"]}
+    with variata.plugin([variata.Kind("curriculum", Curriculum), Component("curriculum", "easy_first", EasyFirst)]):
+        described = json_schema()["$defs"]["curriculum"]["anyOf"]
+    assert described[0] == {"enum": ["easy_first", "local/easy_first"]}
     assert described[1]["properties"]["share"] == {"type": "number", "default": 0.5}

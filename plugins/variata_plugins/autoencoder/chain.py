@@ -19,13 +19,14 @@ from torch.distributions import Distribution
 
 from variata import Autoencoder, Batch, Chain, Corruption, DataSpec, Prepares
 
-from .point import nearest
+from .point import Point, nearest
 
 State = tuple[Tensor, ...]
 
 
 class DenoisingChain(Chain, Autoencoder):
-    """A model that walks by restoring what is corrupted. Its state is x `[n, *event]`, and its memory after it.
+    """A model that walks by restoring what is corrupted. Its state is x `[n, *event]`, what is shown of it, and its
+    memory. What is shown is x, and of a point that is drawn by coins, the point.
 
     Attributes:
         corruption: C.
@@ -42,20 +43,23 @@ class DenoisingChain(Chain, Autoencoder):
         """h_0 of n chains."""
 
     @abstractmethod
-    def restore(self, state: State, y: Tensor | None = None) -> tuple[Distribution, State]:
-        """Corrupts the x of a state, and restores it: P(x | h_{t+1}) of batch shape `[n]`, and h_{t+1}. Differentiable
-        in the parameters and the memory."""
+    def restore(self, x: Tensor, memory: State, y: Tensor | None = None) -> tuple[Distribution, State]:
+        """Corrupts x_t, and restores it: P(x | h_{t+1}) of batch shape `[n]`, and h_{t+1}. Differentiable in the
+        parameters and the memory."""
 
     def start(self, n: int, condition: Tensor | None = None) -> State:
-        return (self.origin.draw(n), *self.memory(n))
+        x = self.origin.draw(n)
+        return (x, x, *self.memory(n))
 
     @torch.no_grad()
     def step(self, state: State, condition: Tensor | None = None) -> State:
-        law, memory = self.restore(state, condition)
-        return (law.sample(), *memory)
+        x, _, *memory = state
+        law, after = self.restore(x, tuple(memory), condition)
+        x = law.sample()
+        return (x, law.shown() if isinstance(law, Point) else x, *after)
 
     def visible(self, state: State) -> Tensor:
-        return state[0]
+        return state[1]
 
 
 class IndependentElements(nn.Module, Prepares):

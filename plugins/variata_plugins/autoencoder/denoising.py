@@ -60,5 +60,5 @@ class DenoisingAutoencoder(Pair, DenoisingChain):
     def memory(self, n: int) -> State:
         return ()
 
-    def restore(self, state: State, y: Tensor | None = None) -> tuple[Distribution, State]:
-        return self.law(self.encode(self.corruption(state[0]), y), y), ()
+    def restore(self, x: Tensor, memory: State, y: Tensor | None = None) -> tuple[Distribution, State]:
+        return self.law(self.encode(self.corruption(x), y), y), ()

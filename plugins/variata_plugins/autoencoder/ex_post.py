@@ -49,7 +49,10 @@ class ExPost(Prior, Finishes):
 
     def forward(self, y: Tensor | None = None) -> Distribution:
         if not self.fitted.any():
-            raise NotPrepared("the density of the codes is fitted after training: train the model to the end first")
+            raise NotPrepared(
+                "the density of the codes is fitted after training: train the model to the end first; one that is "
+                "trained with its prior, as a vae is, needs another prior"
+            )
         if self.by_class:
             assert y is not None
             return self.law(y.long())
@@ -97,8 +100,8 @@ class ExPostGaussian(ExPost):
     def fit(self, group: int, codes: np.ndarray) -> None:
         mean = codes.mean(0)
         covariance = (codes - mean).T @ (codes - mean) / len(codes) + self.floor * np.eye(self.latent)
-        self.mean[group] = torch.from_numpy(mean)
-        self.scale[group] = torch.from_numpy(np.linalg.cholesky(covariance))
+        self.mean[group] = torch.from_numpy(mean).to(self.mean)
+        self.scale[group] = torch.from_numpy(np.linalg.cholesky(covariance)).to(self.scale)
 
 
 class ExPostMixture(ExPost):

@@ -71,10 +71,12 @@ class Point(Distribution):
         data: what an example is.
         values: `[*batch, *event]`, before the sigmoid where `bounded`.
         measure, bounded: as for `PointDecoder`.
+        coins: draw each element as black or white, with the probability of white that the point says; else `sample`
+            is the point itself. Either way at values that the data may have.
     """
 
-    def __init__(self, data: DataSpec, values: Tensor, measure: Measure, bounded: bool) -> None:
-        self.data, self.values, self.measure, self.bounded = data, values, measure, bounded
+    def __init__(self, data: DataSpec, values: Tensor, measure: Measure, bounded: bool, coins: bool = False) -> None:
+        self.data, self.values, self.measure, self.bounded, self.coins = data, values, measure, bounded, coins
         split = values.ndim - len(data.shape)
         super().__init__(values.shape[:split], values.shape[split:], validate_args=False)
 
@@ -90,9 +92,16 @@ class Point(Distribution):
 
     @torch.no_grad()
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        """The nearest value that the data may have."""
-        x = nearest(self.mean, self.data)
-        return x.expand(self._extended_shape(torch.Size(sample_shape)))
+        shape = self._extended_shape(torch.Size(sample_shape))
+        if not self.coins:
+            return self.shown().expand(shape)
+        white = torch.bernoulli(self.values.sigmoid().expand(shape))
+        return self.data.low + (self.data.high - self.data.low) * white
+
+    @torch.no_grad()
+    def shown(self) -> Tensor:
+        """The values that the data may have nearest to the point."""
+        return nearest(self.mean, self.data)
 
     def log_prob(self, value: Tensor) -> Tensor:
         raise Unsupported(

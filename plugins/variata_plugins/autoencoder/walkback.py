@@ -17,7 +17,7 @@ from torch import Tensor
 
 from variata import Batch, ConfigError, Now, Objective, OnePhaseLoss, Problem, Term
 
-from .chain import DenoisingChain, State
+from .chain import DenoisingChain
 from .point import error_metrics, error_of
 
 
@@ -42,13 +42,13 @@ class Denoising(OnePhaseLoss):
         self.walkback = walkback
 
     def forward(self, model: DenoisingChain, batch: Batch, now: Now) -> Objective:
-        state: State = (batch.x, *model.memory(len(batch)))
+        x, memory = batch.x, model.memory(len(batch))
         errors: list[Tensor] = []
         metrics: dict[str, Tensor] = {}
         for _ in range(self.walkback):
-            law, memory = model.restore(state, batch.y)
+            law, memory = model.restore(x, memory, batch.y)
             errors.append(error_of(law, batch.x))
             metrics = metrics or error_metrics(law, batch.x)
-            state = (law.sample(), *memory)
+            x = law.sample()
         first, *rest = errors
         return Objective({"error": Term(sum(rest, first) / self.walkback)}, metrics)

@@ -28,8 +28,9 @@ _ACTIVATIONS = {"sigmoid": torch.sigmoid, "tanh": torch.tanh}
 
 
 class GSN(DenoisingChain):
-    """A generative stochastic network. The law of x given h_1 follows from the data: Bernoulli of binary values; else a
-    point, whose error is the cross entropy where values have bounds, and half the square where they have none.
+    """A generative stochastic network. What x is given h_1 follows from the data. Of binary values it is Bernoulli. Of
+    others with bounds it is a point, whose error is the cross entropy; the chain goes on from a coin for each element,
+    as with binary values, and shows the point. Of values without bounds it is a point, whose error is half the square.
 
     Its codes are all hidden layers, without noise.
 
@@ -71,8 +72,8 @@ class GSN(DenoisingChain):
     def memory(self, n: int) -> State:
         return tuple(bias.new_zeros(n, len(bias)) for bias in self.bias[1:])
 
-    def restore(self, state: State, y: Tensor | None = None) -> tuple[Distribution, State]:
-        layers = self.passed([self.corruption(state[0]).flatten(1), *state[1:]], noisy=True)
+    def restore(self, x: Tensor, memory: State, y: Tensor | None = None) -> tuple[Distribution, State]:
+        layers = self.passed([self.corruption(x).flatten(1), *memory], noisy=True)
         return self.law(layers[1]), tuple(layers[1:])
 
     def passed(self, layers: Sequence[Tensor], noisy: bool) -> list[Tensor]:
@@ -92,7 +93,7 @@ class GSN(DenoisingChain):
         if self.spec.support == "binary":
             return Independent(Bernoulli(logits=field, validate_args=False), len(self.spec.shape), validate_args=False)
         bounded = self.spec.support != "real"
-        return Point(self.spec, field, "cross_entropy" if bounded else "squared", bounded)
+        return Point(self.spec, field, "cross_entropy" if bounded else "squared", bounded, coins=bounded)
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """The hidden layers `[batch, units]`, side by side, after as many steps with x held as reach the top."""
