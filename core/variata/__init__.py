@@ -65,7 +65,7 @@ if TYPE_CHECKING:
         Sampler,
         Shared,
     )
-    from .joint import Joint, ancestral, joint
+    from .joint_law import Joint, ancestral, joint
     from .logger import Logger
     from .objective import Clock, Now, Objective, Optimizer, Phase, Schedule, Scheduled, Term, Update
     from .plugins import plugin, registry
@@ -89,7 +89,7 @@ _LAZY = {
     "evaluation": "EvaluationContext log_likelihoods",
     "interfaces": "Autoencoder Chain Classifier Corruption Decoder Density Encoder Energy Factory Finishes "
     "LatentVariable Loss Marginals Metric Model Network OnePhaseLoss Prepares Prior Sampler Shared",
-    "joint": "Joint ancestral joint",
+    "joint_law": "Joint ancestral joint",
     "logger": "Logger",
     "objective": "Clock Now Objective Optimizer Phase Schedule Scheduled Term Update",
     "plugins": "plugin registry",

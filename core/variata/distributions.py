@@ -16,7 +16,7 @@ from torch.distributions import Distribution, constraints, kl_divergence, regist
 from variata_kernels import GaussianDraw, gaussian_kl, reparam_kl
 
 from .errors import Unsupported
-from .joint import current_replay
+from .joint_law import current_replay
 from .noise import current_place
 
 LOG_2PI = math.log(2 * math.pi)
