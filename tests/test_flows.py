@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.autograd.functional import jacobian
+from torch.distributions import kl_divergence
 
 import variata
 from variata import DataSpec, DiagonalNormal, StandardNormal, rsample_and_kl
@@ -187,7 +188,25 @@ def test_a_drawn_layer_agrees_with_the_law(make, samples):
     assert layer.z.shape == ((3, 2) if samples is None else (samples, 3, 2))
     assert not layer.closed_form
     close(layer.log_q(), q.log_prob(layer.z), 1e-7)
-    close(layer.kl, q.log_prob(layer.z) - StandardNormal(q.base.mu).log_prob(layer.z), 1e-7)
+
+
+def test_the_divergence_has_the_expectation_of_log_q_less_log_p_and_less_variance():
+    q = law(disturbed(FLOWS["iaf"](features=2, context=3), 0.1))
+    for p in (StandardNormal(q.base.mu), DiagonalNormal(normal(2), normal(2))):
+        layer = rsample_and_kl(q, p, 20_000)
+        plain = -layer.log_ratio()
+        error = (layer.kl - plain).std(0) / math.sqrt(20_000)
+        assert ((layer.kl.mean(0) - plain.mean(0)).abs() / error).max() < 4
+        assert (layer.kl.var(0) < 0.5 * plain.var(0)).all()
+    identity = FlowLaw(q.base, IAF(2, 0).to(F64)(None))
+    layer = rsample_and_kl(identity, StandardNormal(q.base.mu), 5)
+    close(layer.kl, kl_divergence(q.base, StandardNormal(q.base.mu)).expand(5, 3))
+
+
+def test_the_divergence_from_another_law_is_taken_at_the_draw():
+    q, p = law(disturbed(FLOWS["iaf"](features=2, context=3), 0.3)), law(disturbed(MAF(2, 3), 0.1))
+    layer = rsample_and_kl(q, p, 4)
+    close(layer.kl, q.log_prob(layer.z) - p.log_prob(layer.z), 1e-7)
 
 
 def test_the_mean_is_near_that_of_many_draws_and_depends_on_nothing_else():

@@ -1,7 +1,13 @@
 r"""The law of z = T(z_0), z_0 ~ N(mu, diag sigma^2): log q(z) = log q_0(z_0) - log |det dT/dz_0|.
 
 A draw goes through T once, and its density comes with it. The noise is the Gaussian's, so that it has its place when
-a model is evaluated.
+a model is evaluated. Where the prior p is a diagonal Gaussian, the divergence of the base is taken in closed form, and
+at the draw only what the flow makes of it:
+
+    KL(q || p) = KL(q_0 || p) + E[ log p(z_0) - log p(z) - log |det dT/dz_0| ]
+
+The expectation is that of log q - log p, without its noise where T is near the identity: in every dimension that says
+nothing about x, log q - log p at the draw would push the encoder about by noise of unit variance.
 """
 
 from __future__ import annotations
@@ -60,6 +66,10 @@ class FlowLaw(Distribution):
 
 @register_rsample_and_kl(FlowLaw, Distribution)
 def _draw(q: FlowLaw, p: Distribution, samples: int | None) -> Layer:
-    start = rsample_and_kl(q.base, StandardNormal(q.base.mu), samples)
+    gaussian = isinstance(p, DiagonalNormal)
+    start = rsample_and_kl(q.base, p if gaussian else StandardNormal(q.base.mu), samples)
     z, log_det = q.bijection.forward(start.z)
-    return Layer(z, q, p, log_q=start.log_q() - log_det)
+    kl = start.kl + start.log_p - p.log_prob(z) - log_det if gaussian else None
+    layer = Layer(z, q, p, kl=kl, log_q=start.log_q() - log_det)
+    layer.closed_form = False
+    return layer
