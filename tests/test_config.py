@@ -161,8 +161,8 @@ def test_use_belongs_to_components_alone(write, text):
         ("data.scale=[-1, 1]", "data.scale", [-1.0, 1.0]),
         ("model.encoder.network.hidden=[8, 9]", "model.encoder.network.hidden", [8, 9]),
         ("model.prior=standard_normal", "model.prior", {"use": "standard_normal"}),
-        ("loss=iwae", "loss", {"use": "iwae", "samples": 5}),
-        ("loss={use: iwae, samples: 3}", "loss", {"use": "iwae", "samples": 3}),
+        ("loss=iwae", "loss", {"use": "iwae", "samples": 5, "gradient": "total"}),
+        ("loss={use: iwae, samples: 3}", "loss", {"use": "iwae", "samples": 3, "gradient": "total"}),
         (" seed = 3 ", "seed", 3),
     ],
 )
@@ -177,12 +177,15 @@ def test_an_override_is_yaml(text, key, value):
 @pytest.mark.parametrize(
     ("overrides", "loss"),
     [
-        (["loss=iwae", "loss.samples=3"], {"use": "iwae", "samples": 3}),
-        (["loss.samples=3", "loss=iwae"], {"use": "iwae", "samples": 3}),
-        (["loss.samples=3", "loss.use=iwae"], {"use": "iwae", "samples": 3}),
-        (["loss.samples=3", "loss={use: iwae}"], {"use": "iwae", "samples": 3}),
-        (["loss={use: iwae, samples: 2}", "loss.samples=3"], {"use": "iwae", "samples": 3}),
-        (["loss=elbo", "loss=iwae", "loss.samples=2", "loss.samples=3"], {"use": "iwae", "samples": 3}),
+        (["loss=iwae", "loss.samples=3"], {"use": "iwae", "samples": 3, "gradient": "total"}),
+        (["loss.samples=3", "loss=iwae"], {"use": "iwae", "samples": 3, "gradient": "total"}),
+        (["loss.samples=3", "loss.use=iwae"], {"use": "iwae", "samples": 3, "gradient": "total"}),
+        (["loss.samples=3", "loss={use: iwae}"], {"use": "iwae", "samples": 3, "gradient": "total"}),
+        (["loss={use: iwae, samples: 2}", "loss.samples=3"], {"use": "iwae", "samples": 3, "gradient": "total"}),
+        (
+            ["loss=elbo", "loss=iwae", "loss.samples=2", "loss.samples=3"],
+            {"use": "iwae", "samples": 3, "gradient": "total"},
+        ),
     ],
 )
 def test_overrides_of_one_component_add_up_and_the_last_one_wins(overrides, loss):
@@ -194,7 +197,7 @@ def test_overrides_in_python_take_values_as_they_are(tmp_path):
         "vae", {"loss": {"use": "iwae", "samples": 3}, "model.encoder.network.hidden": (8,), "train.clip": None}
     )
     plain = spec.plain()
-    assert plain["loss"] == {"use": "iwae", "samples": 3}
+    assert plain["loss"] == {"use": "iwae", "samples": 3, "gradient": "total"}
     assert plain["model"]["encoder"]["network"]["hidden"] == [8]
     path = tmp_path / "x.npy"
     data = load_spec("vae", {"data": {"use": "array", "path": path}})

@@ -23,9 +23,9 @@ from variata import (
     Term,
     Terms,
 )
+from variata_plugins.bounds.iwae import IWAE
 from variata_plugins.optimization.schedules import Constant, Cosine, Cyclic, Linear
 from variata_plugins.vae.elbo import ELBO
-from variata_plugins.vae.iwae import IWAE
 
 
 class Fixed(LatentVariable):

@@ -117,7 +117,7 @@ def test_checking_imports_only_the_parts_that_are_named():
     assert not imported & {
         "variata_plugins.decoders.gaussian",
         "variata_plugins.networks.conv",
-        "variata_plugins.vae.iwae",
+        "variata_plugins.bounds.iwae",
         "variata_plugins.pictures.figures",
         "matplotlib",
         "sklearn",

@@ -81,7 +81,7 @@ def test_it_accepts(config, refused):
         ({"model": {"use": "vae", "latent": "three"}}, "model"),
         ({"model": {"use": "vae", "latent": 0}}, "model"),
         ({"model": "vea"}, "model"),
-        ({"model": {"use": "vae", "prior": "gaussian"}}, "model"),
+        ({"model": {"use": "vae", "prior": "bernoulli"}}, "model"),
         ({"model": {"use": "vae", "encoder": {"use": "gaussian", "network": {"use": "mlp", "hiden": [3]}}}}, "model"),
         ({"loss": {"use": "iwae", "beta": 3}}, "loss"),
         ({"train": {"epochs": 0}}, "train.epochs"),

@@ -246,15 +246,25 @@ def rsample_and_kl(q: Distribution, p: Distribution, samples: int | None = None)
     if not q.has_rsample:
         raise Unsupported(f"{type(q).__name__} has no reparameterised sample, so no gradient can pass through it")
     shape = () if samples is None else (samples,)
-    try:
-        kl = kl_divergence(q, p)
-    except NotImplementedError:  # how torch says that no closed form is registered for the pair
-        kl = None
-    if kl is not None:
+    if (kl := _closed_form(q, p)) is not None:
         return Layer(q.rsample(shape), q, p, kl=kl)
     joint = getattr(q, "rsample_and_log_prob", None)
     z, log_q = joint(shape) if joint else (q.rsample(shape), None)
     return Layer(z, q, p, log_q=log_q)
+
+
+def _closed_form(q: Distribution, p: Distribution) -> Tensor | None:
+    """KL(q || p), where one is registered for the pair."""
+    try:
+        return kl_divergence(q, p)
+    except NotImplementedError:  # how torch says that there is none
+        return None
+
+
+@register_rsample_and_kl(DiagonalNormal, Distribution)
+def _any_prior(q: DiagonalNormal, p: Distribution, samples: int | None) -> Layer:
+    """A mixture, a flow: the noise has its place, and log q follows from it, whatever the prior is."""
+    return _GaussianLayer(_draw(q, samples), q, p, _closed_form(q, p))
 
 
 @register_rsample_and_kl(DiagonalNormal, StandardNormal)
@@ -288,7 +298,12 @@ class _GaussianLayer(Layer):
     """A layer whose log q follows from the noise: (z - mu) / sigma would cancel where sigma is small beside mu."""
 
     def __init__(
-        self, draw: GaussianDraw, q: DiagonalNormal, p: Distribution, kl: Tensor, log_ratio: Tensor | None = None
+        self,
+        draw: GaussianDraw,
+        q: DiagonalNormal,
+        p: Distribution,
+        kl: Tensor | None,
+        log_ratio: Tensor | None = None,
     ) -> None:
         z = draw.z
         super().__init__(z.view(*z.shape[:-1], *q.event_shape), q, p, kl=kl)
@@ -305,7 +320,7 @@ class _GaussianLayer(Layer):
         _, logvar = self._gaussian._flat()
         noise = self._draw.noise().to(logvar.dtype)
         if stop == "parameters":
-            logvar, z = logvar.detach(), self._draw.z
+            logvar, z = logvar.detach(), self.z.flatten(self.z.ndim - len(self.q.event_shape))
             # The difference is zero, and carries the gradient of z.
             noise = noise + (z - z.detach()) * (-0.5 * logvar).exp()
         log_q = -0.5 * (noise.square() + logvar + LOG_2PI).sum(-1)

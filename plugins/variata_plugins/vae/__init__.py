@@ -6,8 +6,8 @@ z), and an encoder q(z | x) that stands in for the intractable posterior. Traini
     ELBO(x) = E_q(z|x)[log p(x | z)] - KL(q(z | x) || p(z)),
 
 and sampling needs the prior and the decoder alone. Here: the model (`model.py`), the Gaussian encoder (`encoder.py`),
-the standard normal prior (`prior.py`), and the losses: the ELBO with its variations (`elbo.py`) and the
-importance-weighted bound (`iwae.py`).
+the standard normal prior (`prior.py`), and the ELBO with its variations (`elbo.py`). Bounds of several samples, other
+posteriors and other priors are plugins beside it: `bounds`, `posteriors`, `priors`, `flows`.
 """
 
 from pathlib import Path
@@ -24,11 +24,10 @@ def variata_components() -> list[Component]:
         Component("encoder", "gaussian", f"{here}.encoder:GaussianEncoder", "Diagonal Gaussian posterior"),
         Component("prior", "standard_normal", f"{here}.prior:StandardNormalPrior", "N(0, I)"),
         Component("loss", "elbo", f"{here}.elbo:ELBO", "Evidence lower bound: beta, free bits, capacity"),
-        Component("loss", "iwae", f"{here}.iwae:IWAE", "Importance-weighted bound of K samples"),
     ]
 
 
 @hookimpl
 def variata_presets() -> Path:
-    """vae, cvae, iwae and others."""
+    """vae, cvae, beta_vae and others."""
     return Path(__file__).parent / "presets"

@@ -7,11 +7,11 @@ Burda, Grosse and Salakhutdinov (2016), Importance Weighted Autoencoders, arXiv:
 
 from __future__ import annotations
 
-import math
-
 from pydantic import PositiveInt
 
 from variata import Batch, LatentVariable, Now, Objective, OnePhaseLoss, Term
+
+from .weights import Gradient, importance_weighted
 
 
 class IWAE(OnePhaseLoss):
@@ -19,15 +19,17 @@ class IWAE(OnePhaseLoss):
 
     Args:
         samples: K.
+        gradient: how the encoder's gradient is estimated (`weights.py`); "stl" is biased for K > 1.
     """
 
     requires = LatentVariable
 
-    def __init__(self, *, samples: PositiveInt = 5) -> None:
+    def __init__(self, *, samples: PositiveInt = 5, gradient: Gradient = "total") -> None:
         super().__init__()
         self.samples = samples
+        self.gradient: Gradient = gradient
 
     def forward(self, model: LatentVariable, batch: Batch, now: Now) -> Objective:
         terms = model.terms(batch.x, batch.y, self.samples)
-        bound = terms.log_weights().logsumexp(0) - math.log(self.samples)
+        bound = importance_weighted(terms, gradient=self.gradient)
         return Objective({"bound": Term(-bound)}, {"iwae": bound, **terms.metrics()})
