@@ -13,7 +13,11 @@ PRESETS = sorted(registry().presets())
 ELSEWHERE = {
     "data/array": "tests/test_data.py: it needs a file",
     "data/debd": "tests/test_debd.py: it needs files",
+    "data/images": "tests/test_large_data.py: it needs files",
     "data/mnist": "tests/test_data.py: it needs a download",
+    "data/shards": "tests/test_large_data.py: it needs files",
+    "logger/csv": "tests/test_loggers.py",
+    "logger/tensorboard": "tests/test_loggers.py",
 }
 
 

@@ -119,7 +119,7 @@ def test_the_learning_rate_follows_its_schedule():
     trained = loop(optimizer=SGD(lr=Linear(from_=1.0, to=0.0)))
     for _ in range(3):
         trained.step(Batch(torch.zeros(2, 1)))
-        rates.append(trained.optimizers[0][1].param_groups[0]["lr"])
+        rates.append(trained.movers[0].optimizer.param_groups[0]["lr"])
     assert rates == pytest.approx([1.0, 8 / 9, 7 / 9])
 
 
@@ -179,7 +179,7 @@ def test_metrics_do_not_pile_up():
     """What a step keeps is bounded: metrics are read at each logging interval."""
     trained = loop(log_every=2)
     sizes = []
-    trained.run(lambda row: None, lambda: sizes.append(sum(map(len, trained.meter._values.values()))), lambda: False)
+    trained.run(lambda row: None, lambda: sizes.append(sum(map(len, trained.meter.values.values()))), lambda: False)
     assert max(sizes) <= 4
 
 

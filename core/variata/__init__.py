@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         DataSpec,
         Factor,
         FactorData,
+        Rows,
         Seed,
         Shape,
         Split,
@@ -63,8 +64,10 @@ if TYPE_CHECKING:
         Sampler,
         Shared,
     )
-    from .objective import Clock, Now, Objective, Optimizer, Phase, Schedule, Scheduled, Term
+    from .logger import Logger
+    from .objective import Clock, Now, Objective, Optimizer, Phase, Schedule, Scheduled, Term, Update
     from .plugins import plugin, registry
+    from .processes import gathered
     from .runs import Run, RunContext
     from .signature import signature_of
     from .terms import Terms
@@ -75,13 +78,16 @@ _LAZY = {
     "assembly": "make",
     "api": "Assembly build evaluate load prepare train train_assembly",
     "conditions": "ConditionVectors LabelFrequencies asked_condition conditions_of given_condition",
-    "data": "Batch Data DataSpec Factor FactorData Seed Shape Split check_finite common_spec infer_spec split_rows",
+    "data": "Batch Data DataSpec Factor FactorData Rows Seed Shape Split check_finite common_spec infer_spec "
+    "split_rows",
     "distributions": "DiagonalNormal Layer StandardNormal register_rsample_and_kl rsample_and_kl",
     "estimates": "Estimate EvaluationSettings estimate",
     "interfaces": "Autoencoder Chain Classifier Corruption Decoder Density Encoder Energy Factory Finishes "
     "LatentVariable Loss Marginals Metric Model Network OnePhaseLoss Prepares Prior Sampler Shared",
-    "objective": "Clock Now Objective Optimizer Phase Schedule Scheduled Term",
+    "logger": "Logger",
+    "objective": "Clock Now Objective Optimizer Phase Schedule Scheduled Term Update",
     "plugins": "plugin registry",
+    "processes": "gathered",
     "runs": "Run RunContext",
     "signature": "signature_of",
     "terms": "Terms",
@@ -132,6 +138,7 @@ __all__ = [
     "LabelFrequencies",
     "LatentVariable",
     "Layer",
+    "Logger",
     "Loss",
     "Marginals",
     "Metric",
@@ -149,6 +156,7 @@ __all__ = [
     "Prepares",
     "Prior",
     "Problem",
+    "Rows",
     "Run",
     "RunContext",
     "RunError",
@@ -163,6 +171,7 @@ __all__ = [
     "Term",
     "Terms",
     "Unsupported",
+    "Update",
     "UserError",
     "VariataWarning",
     "__version__",
@@ -174,6 +183,7 @@ __all__ = [
     "default",
     "estimate",
     "evaluate",
+    "gathered",
     "given_condition",
     "hookimpl",
     "infer_spec",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,18 +11,20 @@ from typing import Any
 import torch
 
 from . import __version__
-from .assembly import Assembly, Builder, assemble, finish, prepare
+from .assembly import Assembly, Builder, assemble, prepare
 from .checkpoint import write_json
 from .config import Spec, check_options, load_spec
 from .data import SplitName
-from .errors import NonFinite, RunError, VariataWarning
+from .errors import RunError, VariataWarning
 from .estimates import Estimate, EvaluationSettings
 from .evaluation import evaluate_model, has_likelihood, measure
+from .fit import resumed_config, train_assembly
 from .interfaces import Metric
-from .plugins import registry
+from .launching import launch
+from .processes import joined, local_device, started_by_launcher
 from .progress import Reporter
-from .runs import METRICS, Run, RunContext, load, new_folder, save_model, write_description
-from .training import Loop, choose_device, interruptible, seed_training
+from .runs import Run, load
+from .training import choose_device
 
 Config = str | Path | Mapping[str, Any] | Spec
 
@@ -44,77 +44,40 @@ def build(config: Config, overrides: Any = (), **live: Any) -> Assembly:
 
 
 def train(
-    config: Config, overrides: Any = (), *, run: str | Path | None = None, quiet: bool = True, **live: Any
+    config: Config,
+    overrides: Any = (),
+    *,
+    run: str | Path | None = None,
+    quiet: bool = True,
+    resume: bool = False,
+    **live: Any,
 ) -> Run:
     """Trains a model and leaves a run folder.
 
     Args:
-        config, overrides, live: as for `build`.
+        config, overrides, live: as for `build`; to resume, also a run folder.
         run: the folder; by default one named by the configuration and the time, under `runs/`.
         quiet: show no progress.
+        resume: go on from the last checkpoint in the run's folder, exactly; begin where there is none.
 
     Returns:
-        The run; `run.status` is "interrupted" where Ctrl-C ended it.
+        The run; `run.status` is "interrupted" where Ctrl-C ended it, "terminated" where SIGTERM did.
 
     Raises:
-        UserError: the specification, the data or the folder is at fault.
-        NonFinite: the loss became NaN or infinite; the weights before it are saved.
+        UserError: the specification, the data or the folder is at fault; or it is not what the run was begun with.
+        NonFinite: the loss or a gradient became NaN or infinite; the weights before it are saved.
     """
-    assembly = assemble(load_spec(config, overrides, live))
-    return train_assembly(assembly, run=run, quiet=quiet)
-
-
-def train_assembly(assembly: Assembly, *, run: str | Path | None = None, quiet: bool = True) -> Run:
-    """Trains what `build` gave; otherwise as `train`."""
-    spec, model, loss, data, training = assembly.spec, assembly.model, assembly.loss, assembly.data, assembly.training
-    assert data is not None
-    device = choose_device(training.device)
-    splits = data.split("train").to(device), data.split("validation").to(device)
-    folder = new_folder(run, spec.name)
-    context = RunContext(folder, spec, model, loss, data)
-    plugins, started, status = registry(), time.perf_counter(), "finished"
-    devices = [device] if device.type == "cuda" else []
-    with interruptible() as stopped, torch.random.fork_rng(devices=devices):
-        seed_training(spec["seed"])
-        model.to(device)
-        loss.to(device)
-        prepare(model, data)
-        prepare(loss, data)
-        loop = Loop(model, loss, training, *splits, spec["seed"])
-        write_description(folder, spec)
-        plugins.notify("variata_run_started", context)
-        listening = plugins.listeners("variata_step_ended")
-        with (folder / METRICS).open("w") as file, Reporter(spec.name, loop.clock.total_steps, quiet) as reporter:
-
-            def log(row: dict[str, Any]) -> None:
-                context.rows.append(row)
-                file.write(json.dumps(row) + "\n")
-                file.flush()
-                reporter.metrics(row)
-
-            def stepped() -> None:
-                context.step, context.epoch = loop.clock.step, int(loop.epoch)
-                reporter.advance(loop.clock.step)
-                if listening:
-                    plugins.notify("variata_step_ended", context)
-
-            failure = None
-            try:
-                if loop.run(log, stepped, stopped):
-                    finish(model, data)
-                else:
-                    status = "interrupted"
-            except Exception as error:  # whatever happened, the weights are kept
-                status, failure = ("not finite" if isinstance(error, NonFinite) else "failed"), error
-            context.status = status
-            seconds = round(time.perf_counter() - started, 3)
-            save_model(folder, model, {"status": status, "step": loop.clock.step, "seconds": seconds})
-            if failure is not None:
-                raise failure
-    model.eval()
-    plugins.notify("variata_checkpoint_saved", context)
-    plugins.notify("variata_run_ended", context)
-    return Run(folder, spec, model, status, data)
+    if resume:
+        config, run = resumed_config(config, run)
+    spec = load_spec(config, overrides, live)
+    spec.name = Path(run).name if resume and run is not None else spec.name
+    options = spec["train"].options
+    if options["devices"] > 1 and not started_by_launcher():
+        folder = launch(spec, run, quiet, resume, live)
+        return load(folder)
+    with joined(choose_device(local_device(options["device"]))) as where:
+        assembly = where.first_alone(lambda: assemble(spec))
+        return train_assembly(assembly, run=run, quiet=quiet, resume=resume)
 
 
 @dataclass(frozen=True, kw_only=True)

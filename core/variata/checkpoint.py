@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from .errors import RunError
+from .processes import assign, whole
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
@@ -52,21 +52,36 @@ def own_state(module: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach() for name, value in named if name in saved}
 
 
+def whole_state(module: nn.Module) -> dict[str, Tensor]:
+    """The same, of a module whose weights may be cut: then every process has to ask."""
+    return {name: whole(value) for name, value in own_state(module).items()}
+
+
 def save_weights(module: nn.Module, path: Path) -> None:
     """Writes a module's state to one safetensors file.
 
     Raises:
         RunError: the file cannot be written.
     """
-    state = {name: value.cpu().contiguous() for name, value in own_state(module).items()}
+    write_tensors(own_state(module), path)
+
+
+def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Writes tensors by name.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    # Each in storage of its own: two views of one tensor are refused otherwise.
+    state = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     write_atomically(path, lambda file: save_file(state, str(file)))
 
 
-def load_weights(module: nn.Module, path: Path) -> None:
-    """Reads what `save_weights` wrote, into a module of the same specification.
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Reads what `write_tensors` wrote.
 
     Raises:
-        RunError: the file is missing, cut short, a pickle, or does not fit the module; nothing is changed then.
+        RunError: the file is missing, cut short, or a pickle.
     """
     if not path.is_file():
         raise RunError(f"{path}: there are no weights; the run was stopped before it saved any, so train it again")
@@ -76,9 +91,19 @@ def load_weights(module: nn.Module, path: Path) -> None:
     if start[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05") and start[8:] != b"{":
         raise RunError(f"{path}: is a pickle (or an archive of them), which may run code and is never read here")
     try:
-        state = load_file(str(path))
+        # Copies, since what safetensors gives is a view of the file, which somebody may write anew.
+        return {name: value.clone() for name, value in load_file(str(path)).items()}
     except (SafetensorError, OSError, ValueError) as error:
         raise RunError(f"{path}: is no whole safetensors file ({error}); it may have been cut short") from error
+
+
+def load_weights(module: nn.Module, path: Path) -> None:
+    """Reads what `save_weights` wrote, into a module of the same specification.
+
+    Raises:
+        RunError: the file is missing, cut short, a pickle, or does not fit the module; nothing is changed then.
+    """
+    state = read_tensors(path)
     own = own_state(module)
     problems = [f"missing {name}" for name in own if name not in state]
     problems += [f"unexpected {name}" for name in state if name not in own]
@@ -90,6 +115,5 @@ def load_weights(module: nn.Module, path: Path) -> None:
     if problems:
         more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
         raise RunError(f"{path}: does not fit the specification beside it: {', '.join(problems[:5])}{more}")
-    with torch.no_grad():
-        for name, value in own.items():
-            value.copy_(state[name])
+    for name, value in own.items():
+        assign(value, state[name])

@@ -39,21 +39,26 @@ PluginFiles = Annotated[list[str] | None, typer.Option("--plugin", metavar="FILE
 def train(
     config: ConfigArgument,
     overrides: Overrides = None,
-    run: Annotated[str | None, typer.Option("--run", metavar="DIR", help="The folder to leave the run in.")] = None,
+    run: Annotated[
+        str | None, typer.Option("--run", "-r", metavar="DIR", help="The folder to leave the run in.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from a run's last checkpoint.")] = False,
     plugin: PluginFiles = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
-    """Train a model and leave a run folder."""
+    """Train a model and leave a run folder; with --resume, CONFIG may be that folder."""
     _load_files(plugin)
     from . import api
+    from .processes import first_of_several
 
-    trained = api.train(config, overrides or (), run=run, quiet=quiet)
-    print(f"{trained.status}: {trained.path}")
-    for file in sorted(trained.path.iterdir()):
-        if file.suffix in (".png", ".html", ".yaml", ".safetensors"):
-            print(f"  {file}")
-    if trained.status == "interrupted":
-        raise SystemExit(130)
+    trained = api.train(config, overrides or (), run=run, quiet=quiet, resume=resume)
+    if first_of_several():
+        print(f"{trained.status}: {trained.path}")
+        for file in sorted(trained.path.iterdir()):
+            if file.suffix in (".png", ".html", ".yaml", ".safetensors"):
+                print(f"  {file}")
+    if trained.status in ("interrupted", "terminated"):
+        raise SystemExit(130 if trained.status == "interrupted" else 143)
 
 
 @app.command()
@@ -80,6 +85,22 @@ def evaluate(
     for note in dict.fromkeys(found["note"] for found in estimates.values() if "note" in found):
         names = [name for name, found in estimates.items() if found.get("note") == note]
         print(f"{', '.join(names)}: {note}")
+
+
+@app.command()
+def replay(run: RunArgument, plugin: PluginFiles = None) -> None:
+    """Take the step at which a run met NaN or infinity again, and say where the first bad number comes from."""
+    _load_files(plugin)
+    from .replay import replay as replay_run
+
+    found = replay_run(run)
+    print(found.message)
+    print(f"step {found.step}, phase {found.phase}, {found.examples} examples")
+    rows = [[name, f"{low:g}", f"{high:g}", str(bad)] for name, (low, high, bad) in found.terms.items()]
+    _table(["term", "least", "greatest", "not finite"], rows)
+    for title, names in (("parameters", found.parameters), ("gradients", found.gradients)):
+        print(f"{title} that are not finite: {', '.join(names) or 'none'}")
+    print(f"the first module whose output is not finite: {found.module or 'none'}")
 
 
 @app.command()

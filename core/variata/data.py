@@ -107,12 +107,44 @@ class Batch:
     def __len__(self) -> int:
         return len(self.x)
 
+    def take(self, rows: Tensor) -> Batch:
+        """Some of the examples."""
+        y = None if self.y is None else self.y[rows]
+        return Batch(self.x[rows], y, None if self.index is None else self.index[rows.cpu()])
+
+
+class Rows(ABC):
+    """Examples that are read when they are asked for, since they do not fit into memory; handed to a `Split` in place
+    of an array. Other processes may read too: an instance is copied to them, so it opens files when it reads.
+
+    Attributes:
+        shape: `(n, *event)`, as of an array.
+    """
+
+    shape: Shape
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @abstractmethod
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        """The examples of these row numbers, `[len(rows), *event]`.
+
+        Raises:
+            DataError: they cannot be read, naming the file.
+        """
+
+    def order(self, generator: torch.Generator) -> Tensor:
+        """The rows in the order of one epoch, `[n]`, a function of the generator alone. What is stored in blocks draws
+        an order that keeps to a few blocks at a time."""
+        return torch.randperm(len(self), generator=generator)
+
 
 class Split:
-    """One part of a data set, in memory (or memory-mapped), indexed by batch.
+    """One part of a data set, indexed by batch.
 
     Args:
-        x: `[n, *event]` as stored, of any type, tensor or array.
+        x: `[n, *event]` as stored, of any type: a tensor or an array in memory (or memory-mapped), or `Rows`.
         y: `[n]` or `[n, *condition]`, or None.
         transform: stored batch -> what models see, floating point; may draw from torch's generator.
     """
@@ -134,6 +166,12 @@ class Split:
         """All examples once, in their order."""
         for start in range(0, len(self), size):
             yield self.batch(torch.arange(start, min(start + size, len(self))))
+
+    def order(self, generator: torch.Generator) -> Tensor:
+        """The rows in the order of one epoch, `[n]`."""
+        if isinstance(self.x, Rows):
+            return self.x.order(generator)
+        return torch.randperm(len(self), generator=generator)
 
     def to(self, device: torch.device | str) -> Split:
         """The same split with what is held in memory on a device."""

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,15 @@ class RunError(UserError):
 
 
 class NonFinite(UserError):
-    """Training met NaN or infinity; nothing was updated with it."""
+    """Training met NaN or infinity; nothing was updated with it.
+
+    Attributes:
+        phase, batch: the phase that met it, and this process's examples.
+    """
+
+    def __init__(self, problems: str | Problem | Iterable[Problem], phase: str = "", batch: Any = None) -> None:
+        super().__init__(problems)
+        self.phase, self.batch = phase, batch
 
 
 class NotPrepared(UserError):

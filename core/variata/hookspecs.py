@@ -39,7 +39,7 @@ def variata_commands() -> Sequence[Command]:  # pyright: ignore[reportReturnType
 
 @hookspec
 def variata_run_started(context: RunContext) -> None:
-    """Training begins: the model is built and prepared, `context.path` exists."""
+    """Training begins, or goes on at `context.step`: the model is built and prepared, `context.path` exists."""
 
 
 @hookspec
@@ -48,10 +48,15 @@ def variata_step_ended(context: RunContext) -> None:
 
 
 @hookspec
+def variata_metrics_logged(context: RunContext) -> None:
+    """A row of metrics was added: `context.rows[-1]`."""
+
+
+@hookspec
 def variata_checkpoint_saved(context: RunContext) -> None:
-    """The weights of this moment stand in the run folder."""
+    """A checkpoint of this moment stands in the run folder; at the end the weights too."""
 
 
 @hookspec
 def variata_run_ended(context: RunContext) -> None:
-    """Training is over and saved; `context.status` says how ("finished" or "interrupted")."""
+    """Training is over and saved; `context.status` says how ("finished", "interrupted", "terminated")."""

@@ -149,12 +149,20 @@ class Corruption(nn.Module, ABC):
 class Loss(nn.Module, ABC):
     """What is minimised. What only training needs (a critic, persistent chains) belongs to the loss, not to the model.
 
-    May be given `model`, where its sizes follow from the model's. `requires` is the capability that it needs of the
-    model; `couples_batch` says that an example's loss depends on the other examples of its batch.
+    May be given `model`, where its sizes follow from the model's.
+
+    Attributes:
+        requires: the capability that it needs of the model.
+        couples_batch: an example's loss depends on the other examples of its batch. Then a batch cannot be cut into
+            pieces, and several processes can train only where the loss
+        gathers: collects what it couples from all of them, by `variata.gathered`.
+        per_process: names of its buffers that each process has its own of (persistent chains).
     """
 
     requires: ClassVar[type] = nn.Module
     couples_batch: bool = False
+    gathers: ClassVar[bool] = False
+    per_process: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def phases(self, model: Any) -> Sequence[Phase]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -12,6 +12,7 @@ from pydantic import FiniteFloat
 from torch import Tensor, nn
 
 from .data import Batch
+from .errors import Unsupported
 
 
 class Clock(NamedTuple):
@@ -30,8 +31,14 @@ class Schedule(ABC):
         """The value at this moment."""
 
 
+Reduction = Literal["mean", "sum"]
+
 Scheduled = FiniteFloat | Schedule
 """An option that may be a number or a schedule; `now(option)` gives its value."""
+
+
+Update = Callable[[Sequence[Tensor | None], Tensor, Tensor], None]
+"""(gradients, learning rate, accepted): moves parameters and state where `accepted`, a 0-d boolean, is true."""
 
 
 class Optimizer(ABC):
@@ -42,6 +49,17 @@ class Optimizer(ABC):
     @abstractmethod
     def build(self, parameters: Sequence[nn.Parameter], lr: float) -> torch.optim.Optimizer:
         """An optimiser of these parameters, starting at the learning rate `lr`."""
+
+    def functional(self, optimizer: torch.optim.Optimizer) -> Update:
+        """The step of what `build` gave as a function that can be traced into a graph (`train.compile: step`). It moves
+        the parameters and the optimiser's own state in place.
+
+        Raises:
+            Unsupported: there is no such form.
+        """
+        raise Unsupported(
+            f"{type(self).__name__} has no form that a whole step can be compiled with: use adam, adamw or sgd"
+        )
 
 
 class Now:
@@ -73,6 +91,12 @@ class Now:
         if option not in self._values:
             self._values[option] = torch.tensor(option(self.clock), device=self.device)
         return self._values[option]
+
+    @property
+    def settled(self) -> bool:
+        """Whether every schedule that was asked for has its last value: no warm-up is under way."""
+        end = self.clock._replace(step=self.clock.total_steps)
+        return all(schedule(self.clock) == schedule(end) for schedule in self._values)
 
     def advance(self, clock: Clock) -> None:
         """Moves on to another moment; tensors handed out before take the new values."""
@@ -110,15 +134,15 @@ class Objective:
     metrics: Mapping[str, Tensor] = field(default_factory=dict)
     updates: Sequence[tuple[Tensor, Tensor]] = ()
 
-    def total(self, reduction: Literal["mean", "sum"] = "mean") -> Tensor:
-        """The scalar to differentiate: terms of examples are averaged (or summed) with their weights."""
+    def total(self, reduction: Reduction = "mean") -> Tensor:
+        """The scalar to differentiate: terms of examples are averaged (or summed) with their weights. A term whose
+        weights are all zero is zero."""
         total: Tensor | None = None
         for term in self.terms.values():
             value = term.value
             if value.ndim:
                 if term.weight is not None:
-                    value = (value * term.weight).sum()
-                    value = value / term.weight.sum() if reduction == "mean" else value
+                    value = _ratio(value, term.weight) if reduction == "mean" else (value * term.weight).sum()
                 else:
                     value = value.mean() if reduction == "mean" else value.sum()
             if not (isinstance(term.scale, float | int) and term.scale == 1):
@@ -126,6 +150,40 @@ class Objective:
             total = value if total is None else total + value
         assert total is not None, "an objective needs a term"
         return total
+
+    def detached(self) -> Objective:
+        """The same numbers without the graph that they came from."""
+        terms = {name: replace(term, value=term.value.detach()) for name, term in self.terms.items()}
+        metrics = {name: value.detach() for name, value in self.metrics.items()}
+        return Objective(terms, metrics, [(buffer, value.detach()) for buffer, value in self.updates])
+
+    def portion(self, examples: int, of: int, reduction: Reduction) -> dict[str, tuple[Tensor, Tensor | None]]:
+        """What these `examples` contribute to the total of the `of` that a step is taken with: the sum of these
+        contributions, each divided by the sum of its weights where it has them, is the total.
+
+        Returns:
+            "" to everything without weights; the name of each weighted term to its weighted sum and its weights' sum.
+        """
+        plain: list[Tensor] = []
+        found: dict[str, tuple[Tensor, Tensor | None]] = {}
+        for name, term in self.terms.items():
+            value = term.value
+            if value.ndim and term.weight is not None and reduction == "mean":
+                found[name] = (value * term.weight).sum() * term.scale, term.weight.sum().detach()
+                continue
+            if not value.ndim:
+                value = value * (examples / of)  # a value of the whole batch counts once, however it is cut
+            elif reduction == "mean":
+                value = value.sum() / of
+            else:
+                value = (value if term.weight is None else value * term.weight).sum()
+            plain.append(value * term.scale)
+        return ({"": (torch.stack(plain).sum(), None)} if plain else {}) | found
+
+
+def _ratio(value: Tensor, weight: Tensor) -> Tensor:
+    total = weight.sum()
+    return (value * weight).sum() / torch.where(total == 0, torch.ones_like(total), total)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +196,7 @@ class Phase:
         every: take the phase each `every` steps.
         reduction: "mean" over examples, or "sum" (expected counts).
         clip: whether `train.clip` holds for it; expected counts are no direction that could be shortened.
+        autocast: whether `train.precision` holds for it; expected counts need all of float32.
         optimizer: its own optimiser; None for that of `train.optimizer`.
         needs_gradients: whether the loss differentiates within itself, as a gradient penalty does: then gradients are
             on in validation too.
@@ -147,7 +206,8 @@ class Phase:
     loss: Callable[[Any, Batch, Now], Objective]
     parameters: Sequence[nn.Parameter]
     every: int = 1
-    reduction: Literal["mean", "sum"] = "mean"
+    reduction: Reduction = "mean"
     clip: bool = True
+    autocast: bool = True
     optimizer: Optimizer | None = None
     needs_gradients: bool = False

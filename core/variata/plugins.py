@@ -44,6 +44,7 @@ CORE_KINDS = [
     Kind("network", "variata.interfaces:Network", "a deterministic map of arrays"),
     Kind("data", "variata.data:Data", "a data set: what an example is, and three splits"),
     Kind("optimizer", "variata.objective:Optimizer", "how parameters move"),
+    Kind("logger", "variata.logger:Logger", "what else a run's metrics are written to"),
     Kind("metric", "variata.interfaces:Metric", "a figure beyond the likelihood's"),
     Kind("schedule", "variata.objective:Schedule", "a number that depends on how far training has come"),
 ]

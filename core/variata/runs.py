@@ -18,10 +18,11 @@ from typing import Any, TypeVar
 
 import torch
 from pydantic import TypeAdapter
+from torch import Tensor
 
 from . import __version__
 from .assembly import assemble, build_data
-from .checkpoint import load_weights, save_weights, write_json, write_text
+from .checkpoint import load_weights, write_json, write_tensors, write_text
 from .config import Spec, load_spec
 from .data import Data, DataSpec
 from .errors import DataError, RunError, VariataWarning
@@ -57,7 +58,8 @@ class Run:
         path: the folder.
         spec: the specification, everything resolved.
         model: the model, in evaluation mode.
-        status: "finished", "interrupted" (by Ctrl-C), "not finite" or "failed".
+        status: "finished", "interrupted" (by Ctrl-C), "terminated" (by SIGTERM), "not finite", "failed"; "running"
+            where the process was killed.
     """
 
     def __init__(self, path: Path, spec: Spec, model: Any, status: str, data: Data | None = None) -> None:
@@ -143,9 +145,9 @@ def write_description(folder: Path, spec: Spec) -> None:
     write_json(folder / PLUGINS, {"versions": versions, "components": parts, "files": local})
 
 
-def save_model(folder: Path, model: Any, status: Mapping[str, Any]) -> None:
+def save_model(folder: Path, weights: Mapping[str, Tensor], status: Mapping[str, Any]) -> None:
     """Writes the weights, then the status that says that they stand."""
-    save_weights(model, folder / WEIGHTS)
+    write_tensors(weights, folder / WEIGHTS)
     write_json(folder / STATUS, dict(status))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 
 from torch import Tensor
 
@@ -28,22 +27,29 @@ class Terms:
                 f"{list(layers[-1].z.shape[:lead])}: wrap the decoder's law in torch.distributions.Independent"
             )
         self.layers, self.log_likelihood, self.samples = tuple(layers), log_likelihood, samples
+        # Not cached_property: its lock cannot be traced into a graph.
+        self._reconstruction: Tensor | None = None
+        self._kl: Tensor | None = None
 
     def mean_over_samples(self, value: Tensor, event_dims: int = 0) -> Tensor:
         """`[*samples, batch, *event]` -> `[batch, *event]`; what has no samples axis (a KL in closed form) stays as it
         is."""
         return value.mean(0) if self.samples is not None and value.ndim == 2 + event_dims else value
 
-    @cached_property
+    @property
     def reconstruction(self) -> Tensor:
         """E_q[log p(x | z)], `[batch]`."""
-        return self.mean_over_samples(self.log_likelihood)
+        if self._reconstruction is None:
+            self._reconstruction = self.mean_over_samples(self.log_likelihood)
+        return self._reconstruction
 
-    @cached_property
+    @property
     def kl(self) -> Tensor:
         """KL(q || p) of all layers together, `[batch]`."""
-        first, *rest = (self.mean_over_samples(layer.kl) for layer in self.layers)
-        return sum(rest, first)
+        if self._kl is None:
+            first, *rest = (self.mean_over_samples(layer.kl) for layer in self.layers)
+            self._kl = sum(rest, first)
+        return self._kl
 
     @property
     def elbo(self) -> Tensor:

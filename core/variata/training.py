@@ -1,55 +1,36 @@
-"""The loop: one function owns a step, and goes through the phases of the loss.
-
-For each phase: loss -> gradients -> clip -> optimiser. Data in memory is indexed by batch, in an order that is a
-function of (seed, epoch). Metrics stay tensors and are read once a logging interval.
+"""The loop over steps: each goes through the phases of the loss (`stepping.py`), for batches whose order is a function
+of (seed, epoch) (`feeding.py`). Metrics stay tensors and are read once a logging interval. What it is at can be saved
+and taken up again exactly (`saving.py`).
 """
 
 from __future__ import annotations
 
 import math
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
-from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
+from .averages import Averages
+from .compiling import CompiledMover, compile_networks
 from .data import Batch, Split, on_device
-from .declarations import default
-from .errors import ConfigError, DataError, NonFinite, Problem
-from .objective import Clock, Now, Objective, Optimizer, Phase, Schedule
+from .errors import ConfigError, NonFinite, Problem, suggest
+from .faults import diagnosis, out_of_memory
+from .feeding import Feed
+from .interfaces import Loss, Network
+from .objective import Clock, Now, Objective
+from .options import Training
+from .processes import is_cut, world
+from .sharding import views_are_left_alone
+from .stepping import Mover, Piece, PlainMover, Taken
 
-_ORDER_STRIDE = 1_000_003
 _TRAINING_STREAM = 1 << 32
 _VALIDATION_STREAM = 1 << 33
-
-
-@dataclass(kw_only=True)
-class Training:
-    """The options under `train`.
-
-    Attributes:
-        epochs: how often every training example is seen.
-        batch_size: examples in a step; the last batch of an epoch may be smaller.
-        optimizer: of every phase that does not bring its own.
-        clip: the greatest norm of a phase's gradient; null does not clip.
-        log_every: steps between two rows of metrics.jsonl.
-        validate_every: epochs between two validations (and one at the end); there is none without a validation split.
-        device: "auto" takes a GPU where there is one; else a device as torch names it.
-    """
-
-    epochs: PositiveInt = 20
-    batch_size: PositiveInt = 100
-    optimizer: Optimizer = default("optimizer", "adam")
-    clip: PositiveFloat | None = None
-    log_every: PositiveInt = 50
-    validate_every: PositiveInt = 1
-    device: str = "auto"
-
+_RANK_STRIDE = 1 << 35
+_GREATER_IS_BETTER = ("elbo", "reconstruction", "log_likelihood", "pseudo_log_likelihood", "accuracy")
 
 Row = dict[str, Any]
 
@@ -58,26 +39,26 @@ class Meter:
     """Means of what is logged. Values are kept as they come and read together: nothing is synchronised in between."""
 
     def __init__(self) -> None:
-        self._values: dict[str, list[Tensor]] = {}
+        self.values: dict[str, list[Tensor]] = {}
 
     def add(self, name: str, value: Tensor, examples: int) -> None:
         """`[batch]` values, or a 0-d mean of `examples` of them."""
         value = value.detach()
-        self._values.setdefault(name, []).append(value if value.ndim else value.expand(examples))
+        self.values.setdefault(name, []).append(value if value.ndim else value.expand(examples))
 
     def read(self) -> dict[str, float]:
-        """The mean over examples of everything added since the last call."""
-        means = {name: float(torch.cat(values).double().mean()) for name, values in self._values.items()}
-        self._values.clear()
-        return means
-
-
-def record(meter: Meter, phase: Phase, objective: Objective, total: Tensor, examples: int, several: bool) -> None:
-    """Adds a phase's loss and metrics; where there are several phases, each name ends in that of its phase."""
-    suffix = f"/{phase.name}" if several else ""
-    meter.add(f"loss{suffix}", total, examples)
-    for name, value in objective.metrics.items():
-        meter.add(name + suffix, value, examples)
+        """The mean over examples, of all processes, of everything added since the last call."""
+        sums = {name: torch.cat(values).double() for name, values in self.values.items()}
+        self.values.clear()
+        where = world()
+        if where.size == 1:
+            return {name: float(value.mean()) for name, value in sums.items()}
+        means: dict[str, tuple[float, int]] = {}
+        for part in where.gather({name: (float(value.sum()), len(value)) for name, value in sums.items()}):
+            for name, (total, count) in part.items():
+                before = means.get(name, (0.0, 0))
+                means[name] = before[0] + total, before[1] + count
+        return {name: total / count for name, (total, count) in means.items() if count}
 
 
 class Loop:
@@ -91,145 +72,278 @@ class Loop:
     """
 
     def __init__(self, model: Any, loss: Any, training: Training, train: Split, validation: Split, seed: int) -> None:
-        if not len(train):
-            raise DataError("there is no training example")
         self.model, self.loss, self.training, self.seed = model, loss, training, seed
-        self.train, self.validation = train, validation
+        self.validation, self.world = validation, world()
         self.device = next((p.device for p in model.parameters()), torch.device("cpu"))
+        self.feed = Feed(train, training.batch_size, seed, self.world, self.device, training.workers)
         self.phases = list(loss.phases(model))
-        steps = math.ceil(len(train) / training.batch_size)
-        self.clock = Clock(0, steps, steps * training.epochs)
+        steps = self.feed.steps_per_epoch
+        self.clock = Clock(0, steps, training.steps or steps * training.epochs)
         self.now = Now(self.clock, self.device)
-        self.optimizers = [self._optimizer(phase) for phase in self.phases]
+        _check_coupling(model, loss, self)
+        everything = list(dict.fromkeys([*model.parameters(), *loss.parameters()]))
+        self.is_cut = any(is_cut(parameter) for parameter in everything)
+        kind = CompiledMover if training.compile == "step" else PlainMover
+        self.movers = [
+            kind(
+                phase,
+                phase.optimizer or training.optimizer,
+                self.clock,
+                self.device,
+                precision=training.precision,
+                clip=training.clip,
+                clip_value=training.clip_value,
+                where="train.optimizer" if phase.optimizer is None else "loss",
+                parameters=everything,
+            )
+            for phase in self.phases
+        ]
+        if training.compile == "model":
+            compile_networks(model, loss)
+        self.averages = None if training.ema is None else Averages(model, training.ema)
+        buffers = {f"{prefix}{name}": b for prefix, m in _losses(loss) for name, b in m.named_buffers()}
+        self.local = {name: buffers[name] for name in _per_process(loss)}
+        self._local_ids = {id(buffer) for buffer in self.local.values()}
         self.meter = Meter()
-
-    def _optimizer(self, phase: Phase) -> tuple[Optimizer, torch.optim.Optimizer]:
-        recipe = phase.optimizer or self.training.optimizer
-        if not phase.parameters:
-            raise ConfigError(Problem(f"phase {phase.name} has no parameter to move", "loss"))
-        try:
-            return recipe, recipe.build(phase.parameters, self._rate(recipe))
-        except ValueError as error:
-            where = "train.optimizer" if phase.optimizer is None else "loss"
-            raise ConfigError(Problem(f"the optimizer refuses its options: {error}", where)) from error
-
-    def _rate(self, recipe: Optimizer) -> float:
-        return recipe.lr(self.clock) if isinstance(recipe.lr, Schedule) else recipe.lr
+        self.skipped = 0
+        self.validated = 0
+        self.best: tuple[float, int] | None = None
+        self.waited = 0
+        self.seconds_before = 0.0
+        self._started = self._saved = time.monotonic()
+        self.generator: Tensor | None = None
 
     @property
     def epoch(self) -> float:
         """Epochs seen so far, with the fraction of the one that is under way."""
         return self.clock.step / self.clock.steps_per_epoch
 
-    def run(self, log: Callable[[Row], None], stepped: Callable[[], None], stopped: Callable[[], bool]) -> bool:
+    @property
+    def seconds(self) -> float:
+        """Seconds of training, with those before a resume."""
+        return self.seconds_before + time.monotonic() - self._started
+
+    def run(
+        self,
+        log: Callable[[Row], None],
+        stepped: Callable[[], None] = lambda: None,
+        stopped: Callable[[], bool] = lambda: False,
+        save: Callable[[bool], None] = lambda best: None,
+    ) -> bool:
         """Trains to the end, or until `stopped()`.
 
         Args:
             log: gets each row of metrics.
             stepped: called after each step.
-            stopped: asked before each step.
+            stopped: asked after each step.
+            save: called where a checkpoint is due, with whether its validation is the best one so far.
 
         Returns:
             Whether the end was reached.
 
         Raises:
-            NonFinite: a loss is NaN or infinite; the optimiser was not stepped with it.
+            NonFinite: a loss or a gradient is NaN or infinite; the optimiser was not stepped with it.
         """
-        last = self.clock.total_steps
         self.model.train()
         self.loss.train()
-        while self.clock.step < last:
-            for index in self._order(self.clock.step // self.clock.steps_per_epoch):
-                if stopped():
-                    return False
-                self.step(on_device(self.train.batch(index), self.device))
-                within = self.clock.step % self.clock.steps_per_epoch
-                if within % self.training.log_every == 0:  # and so at the end of the epoch
-                    log(self._row("train", self.meter.read()))
-                stepped()
-            epoch = self.clock.step // self.clock.steps_per_epoch
-            if len(self.validation) and (epoch % self.training.validate_every == 0 or self.clock.step == last):
-                log(self._row("validation", self.validate(stopped)))
+        self._started = self._saved = time.monotonic()
+        if self._validation_is_due() and self.validated != self.clock.step:  # it was cut short before a resume
+            self._validate(log, stopped)
+        for batch, share, of in self.feed.batches(self.clock.step, self.clock.total_steps):
+            self.step(batch, share, of)
+            ends = self.clock.step == self.clock.total_steps
+            within = self.clock.step % self.clock.steps_per_epoch
+            if within % self.training.log_every == 0 or ends:  # and so at the end of the epoch
+                log(self._row("train", self.meter.read()))
+            stepped()
+            best = self._validate(log, stopped) if self._validation_is_due() else False
+            stop, due, late = self._agreed(stopped(), self._checkpoint_is_due(), self._is_late())
+            if due or stop or (best and self.training.keep_best):
+                save(best)
+                self._saved = time.monotonic()
+            if stop:
+                return False
+            if late or self._is_impatient():
+                break
         return True
 
-    def step(self, batch: Batch) -> None:
-        """One step: each phase that is due."""
-        several = len(self.phases) > 1
-        for phase, (recipe, optimizer) in zip(self.phases, self.optimizers, strict=True):
-            if self.clock.step % phase.every:
-                continue
-            objective = phase.loss(self.model, batch, self.now)
-            total = objective.total(phase.reduction)
-            if not math.isfinite(total.item()):
-                raise NonFinite(self._diagnosis(phase, objective))
-            gradients = torch.autograd.grad(total, phase.parameters, allow_unused=True)
-            for parameter, gradient in zip(phase.parameters, gradients, strict=True):
-                parameter.grad = gradient
-            if self.training.clip is not None and phase.clip:
-                nn.utils.clip_grad_norm_(phase.parameters, self.training.clip)
-            if isinstance(recipe.lr, Schedule):
-                for group in optimizer.param_groups:
-                    group["lr"] = recipe.lr(self.clock)
-            optimizer.step()
-            for parameter in phase.parameters:
-                parameter.grad = None
-            with torch.no_grad():
-                for buffer, value in objective.updates:
-                    buffer.copy_(value)
-            mean = total if phase.reduction == "mean" else objective.total().detach()
-            record(self.meter, phase, objective, mean, len(batch), several)
+    def step(self, batch: Batch, share: int | None = None, of: int | None = None) -> None:
+        """One step: each phase that is due.
+
+        Args:
+            batch: this process's part of it.
+            share: how many of its examples count; all by default.
+            of: how many examples the step has, over all processes.
+        """
+        share = len(batch) if share is None else share
+        of = share if of is None else of
+        pieces = self._pieces(batch, share)
+        for mover in self.movers:
+            if self.clock.step % mover.phase.every == 0:
+                self.generator = torch.get_rng_state()
+                try:
+                    taken = mover.take(self.model, pieces, of, self.now, self.world, self._local_ids)
+                except (RuntimeError, MemoryError) as error:
+                    raise out_of_memory(error, len(batch), self.training) or error from error
+                if not taken.finite:
+                    self._not_finite(mover, taken, batch)
+                self._record(mover, taken)
         self.clock = self.clock._replace(step=self.clock.step + 1)
         self.now.advance(self.clock)
+        if self.averages is not None:
+            self.averages.update(self.clock.step)
 
     @torch.no_grad()
     def validate(self, stopped: Callable[[], bool] = lambda: False) -> dict[str, float]:
-        """The same quantities on the validation split, with the same noise each time; nothing of training is
-        changed."""
+        """The same quantities on the validation split, with the same noise each time, and with the averaged weights
+        where there are any; nothing of training is changed. Each example is seen by one process."""
         meter = Meter()
         self.model.eval()
         self.loss.eval()
-        with torch.random.fork_rng():
-            torch.manual_seed(self.seed + _VALIDATION_STREAM)
-            for batch in self.validation.batches(max(self.training.batch_size, 256)):
-                if stopped():
+        size = max(self.training.batch_size, 256)
+        count, turns = math.ceil(len(self.validation) / size), range(self.world.rank, 1 << 40, self.world.size)
+        averaged = self.averages.in_place() if self.averages else nullcontext()
+        with torch.random.fork_rng(), averaged, views_are_left_alone():
+            for _, turn in zip(range(math.ceil(count / self.world.size)), turns, strict=False):
+                # Where weights are cut, all processes run the networks equally often.
+                number = turn % count
+                if (turn >= count and not self.is_cut) or (self.world.size == 1 and stopped()):
                     break
-                placed = on_device(batch, self.device)
-                for phase in self.phases:
-                    with torch.set_grad_enabled(phase.needs_gradients):
-                        objective = phase.loss(self.model, placed, self.now)
-                    total = objective.total()
-                    record(meter, phase, objective, total, len(batch), len(self.phases) > 1)
+                torch.manual_seed(self.seed + _VALIDATION_STREAM + number)
+                rows = torch.arange(number * size, min((number + 1) * size, len(self.validation)))
+                batch = on_device(self.validation.batch(rows), self.device)
+                for mover in self.movers:
+                    with torch.set_grad_enabled(mover.phase.needs_gradients), mover.autocast():
+                        objective = mover.phase.loss(self.model, batch, self.now)
+                        total = mover.mean(objective.total(mover.phase.reduction), len(batch))
+                    if turn < count:
+                        self._add(meter, mover, objective, total, len(batch))
         self.model.train()
         self.loss.train()
         return meter.read()
 
-    def _order(self, epoch: int) -> Iterator[Tensor]:
-        """The batches that are left of an epoch, as row numbers."""
-        generator = torch.Generator().manual_seed(self.seed * _ORDER_STRIDE + epoch)
-        order = torch.randperm(len(self.train), generator=generator)
-        size = min(self.training.batch_size, len(order))
-        done = self.clock.step % self.clock.steps_per_epoch
-        return iter(order.split(size)[done:])
+    def _validate(self, log: Callable[[Row], None], stopped: Callable[[], bool]) -> bool:
+        """Logs a validation; whether it was the best one so far. What was cut short is not kept."""
+        values = self.validate(stopped)
+        if self._agreed(stopped())[0]:
+            return False
+        self.validated = self.clock.step
+        log(self._row("validation", values))
+        return self._judge(values)
+
+    def _judge(self, values: dict[str, float]) -> bool:
+        """Whether a validation is the best so far. While a warm-up still changes what is minimised, none is."""
+        training = self.training
+        if training.patience is None and not training.keep_best:
+            return False
+        if training.monitor not in values:
+            message = f"no validation has {training.monitor!r}{suggest(training.monitor, values)}"
+            raise ConfigError(Problem(message, "train.monitor"))
+        if not self.now.settled:
+            return False
+        greater = training.monitor.partition("/")[0] in _GREATER_IS_BETTER
+        value = values[training.monitor] if greater else -values[training.monitor]
+        if self.best is None or value > self.best[0]:
+            self.best, self.waited = (value, self.clock.step), 0
+            return True
+        self.waited += 1
+        return False
+
+    def _is_impatient(self) -> bool:
+        return self.training.patience is not None and self.waited >= self.training.patience
+
+    def _is_late(self) -> bool:
+        return self.training.max_time is not None and self.seconds >= self.training.max_time
+
+    def _checkpoint_is_due(self) -> bool:
+        every = self.training.checkpoint_every
+        by_time = time.monotonic() - self._saved >= 60 * self.training.checkpoint_minutes
+        return by_time or (every is not None and self.clock.step % every == 0)
+
+    def _validation_is_due(self) -> bool:
+        if not len(self.validation) or not self.clock.step:
+            return False
+        if self.training.validate_steps is not None:
+            return self.clock.step % self.training.validate_steps == 0 or self.clock.step == self.clock.total_steps
+        epoch, within = divmod(self.clock.step, self.clock.steps_per_epoch)
+        return self.clock.step == self.clock.total_steps or (not within and epoch % self.training.validate_every == 0)
+
+    def _agreed(self, *wishes: bool) -> tuple[bool, ...]:
+        """What any process wishes, all do."""
+        if self.world.size == 1:
+            return wishes
+        return tuple(bool(w) for w in self.world.sum(torch.tensor(wishes, dtype=torch.float32, device=self.device)))
+
+    def _pieces(self, batch: Batch, share: int) -> list[Piece]:
+        count = min(self.training.accumulate, len(batch))
+        if count == 1:
+            return [Piece(batch, share)]
+        rows = torch.arange(len(batch), device=batch.x.device).tensor_split(count)
+        return [Piece(batch.take(part), len(part) if share else 0) for part in rows]
+
+    def _record(self, mover: Mover, taken: Taken) -> None:
+        """Adds a phase's loss and metrics."""
+        assert taken.mean is not None
+        for piece, objective in taken.objectives:
+            if piece.share:
+                self._add(self.meter, mover, objective, taken.mean, piece.share)
+
+    def _add(self, meter: Meter, mover: Mover, objective: Objective, total: Tensor, examples: int) -> None:
+        """Where there are several phases, each name ends in that of its phase."""
+        suffix = f"/{mover.phase.name}" if len(self.movers) > 1 else ""
+        meter.add(f"loss{suffix}", total, examples)
+        for name, value in objective.metrics.items():
+            meter.add(name + suffix, value, examples)
+
+    def _not_finite(self, mover: Mover, taken: Taken, batch: Batch) -> None:
+        if self.training.on_nonfinite == "skip":
+            self.skipped += 1
+            return
+        message = diagnosis(self.model, self.loss, mover.phase, taken, self.clock.step + 1)
+        raise NonFinite(message, phase=mover.phase.name, batch=batch)
 
     def _row(self, split: str, values: dict[str, float]) -> Row:
         row: Row = {"step": self.clock.step, "epoch": round(self.epoch, 4), "split": split, **values}
-        return row if split != "train" else row | {"lr": self.optimizers[0][1].param_groups[0]["lr"]}
+        if split != "train":
+            return row
+        skipped = {"skipped": self.skipped} if self.skipped else {}
+        return row | {"lr": self.movers[0].optimizer.param_groups[0]["lr"]} | skipped
 
-    def _diagnosis(self, phase: Phase, objective: Objective) -> str:
-        names = [name for name, term in objective.terms.items() if not term.value.isfinite().all()]
-        named = [*self.model.named_parameters(), *self.loss.named_parameters()]
-        broken = [name for name, value in named if not value.isfinite().all()]
-        what = f"term {names[0]}" if names else "the total"
-        parameter = f"; the first parameter that is not finite is {broken[0]}" if broken else ""
-        return (
-            f"step {self.clock.step + 1}, phase {phase.name}: {what} is not finite{parameter}. The step was not taken; "
-            "try a smaller learning rate (train.optimizer.lr), or clip gradients (train.clip=1)"
-        )
+
+def _losses(loss: nn.Module) -> list[tuple[str, Loss]]:
+    """Every loss within a loss, itself included, with the prefix of its names."""
+    return [(f"{name}." if name else "", part) for name, part in loss.named_modules() if isinstance(part, Loss)]
+
+
+def _per_process(loss: nn.Module) -> list[str]:
+    return [prefix + name for prefix, part in _losses(loss) for name in part.per_process]
+
+
+def _check_coupling(model: nn.Module, loss: Any, loop: Loop) -> None:
+    """A batch whose examples depend on one another can be cut by what gathers it alone."""
+    processes, pieces = loop.world.size, loop.training.accumulate
+    if processes == 1 and pieces == 1:
+        return
+    named = [*model.named_modules(), *loss.named_modules()]
+    normed = [name for name, part in named if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+    normed += [name for name, part in named if isinstance(part, Network) and part.couples_batch]
+    coupled = [part for _, part in _losses(loss) if part.couples_batch]
+    what = f"batch normalisation ({normed[0]})" if normed else f"{type(coupled[0]).__name__}" if coupled else ""
+    remedy = "normalise by layers or groups, or " if normed else ""
+    if what and pieces > 1:
+        message = f"{what} couples the examples of a batch, so it cannot be cut: {remedy}set train.accumulate=1"
+        raise ConfigError(Problem(message, "train.accumulate"))
+    if normed or any(not part.gathers for part in coupled):
+        message = f"{what} couples the examples of a batch and does not gather them: {remedy}train in one process"
+        raise ConfigError(Problem(message, "train.devices"))
+    if coupled and processes > 1 and loop.feed.smallest < processes:
+        message = f"the last batch of an epoch has {loop.feed.smallest} examples for {processes} processes"
+        raise ConfigError(Problem(f"{message}: choose another one", "train.batch_size"))
 
 
 def seed_training(seed: int) -> None:
-    """Seeds the draws of training: another stream than that of the weights."""
-    torch.manual_seed(seed + _TRAINING_STREAM)
+    """Seeds the draws of training: another stream than that of the weights, and one for each process."""
+    torch.manual_seed(seed + _TRAINING_STREAM + world().rank * _RANK_STRIDE)
 
 
 def choose_device(name: str, path: str = "train.device") -> torch.device:
@@ -246,24 +360,3 @@ def choose_device(name: str, path: str = "train.device") -> torch.device:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(Problem(f"device {name!r} cannot be used: {reason}", path)) from error
-
-
-@contextmanager
-def interruptible() -> Iterator[Callable[[], bool]]:
-    """Lets a first Ctrl-C ask for an end after the step under way; a second one ends at once."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def ask(signum: int, frame: Any) -> None:
-        if asked.is_set():
-            raise KeyboardInterrupt
-        asked.set()
-
-    signal.signal(signal.SIGINT, ask)
-    try:
-        yield asked.is_set
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -100,7 +100,15 @@ class ByEM(Loss):
         model.normalise_()
         parameters = [p for p in model.parameters() if p.requires_grad]
         return [
-            Phase(name="em", loss=self, parameters=parameters, reduction="sum", clip=False, optimizer=self.optimizer)
+            Phase(
+                name="em",
+                loss=self,
+                parameters=parameters,
+                reduction="sum",
+                clip=False,
+                autocast=False,
+                optimizer=self.optimizer,
+            )
         ]
 
     def forward(self, model: Circuit, batch: Batch, now: Now) -> Objective:

@@ -105,7 +105,7 @@ class Pixels:
         size = max(1, _CHUNK // max(1, math.prod(values.shape[1:])))
         parts = []
         for start in range(0, len(values), size):
-            stored = values[start : start + size]
+            stored = values[np.arange(start, min(start + size, len(values)))]
             stored = stored if isinstance(stored, Tensor) else torch.from_numpy(np.ascontiguousarray(stored))
             seen = self._seen(stored, lambda x: torch.rand(x.shape, generator=generator))
             parts.append(seen.to(torch.uint8) if self.spec.support == "binary" else seen)

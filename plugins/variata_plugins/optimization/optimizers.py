@@ -9,7 +9,9 @@ import torch
 from pydantic import Field, NonNegativeFloat
 from torch import nn
 
-from variata import Optimizer, Scheduled
+from variata import Optimizer, Scheduled, Update
+
+from .updates import adam_update, sgd_update
 
 Decay = Annotated[float, Field(ge=0, lt=1)]
 
@@ -36,6 +38,9 @@ class Adam(Optimizer):
         options = {"betas": self.betas, "eps": self.eps, "weight_decay": self.weight_decay}
         return torch.optim.Adam(parameters, lr, fused=can_fuse(parameters), **options)
 
+    def functional(self, optimizer: torch.optim.Optimizer) -> Update:
+        return adam_update(optimizer, decoupled=False)
+
 
 class AdamW(Optimizer):
     """Loshchilov and Hutter (2019), Decoupled Weight Decay Regularization, arXiv:1711.05101."""
@@ -53,6 +58,9 @@ class AdamW(Optimizer):
     def build(self, parameters: Sequence[nn.Parameter], lr: float) -> torch.optim.Optimizer:
         options = {"betas": self.betas, "eps": self.eps, "weight_decay": self.weight_decay}
         return torch.optim.AdamW(parameters, lr, fused=can_fuse(parameters), **options)
+
+    def functional(self, optimizer: torch.optim.Optimizer) -> Update:
+        return adam_update(optimizer, decoupled=True)
 
 
 class RMSprop(Optimizer):
@@ -89,3 +97,6 @@ class SGD(Optimizer):
     def build(self, parameters: Sequence[nn.Parameter], lr: float) -> torch.optim.Optimizer:
         options = {"momentum": self.momentum, "nesterov": self.nesterov, "weight_decay": self.weight_decay}
         return torch.optim.SGD(parameters, lr, fused=can_fuse(parameters), **options)
+
+    def functional(self, optimizer: torch.optim.Optimizer) -> Update:
+        return sgd_update(optimizer)

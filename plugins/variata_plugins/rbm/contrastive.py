@@ -30,7 +30,7 @@ from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
-from variata import Batch, ConfigError, Energy, Now, Objective, OnePhaseLoss, Prepares, Problem, Shape, Term
+from variata import Batch, ConfigError, Energy, Now, Objective, OnePhaseLoss, Prepares, Problem, Shape, Term, gathered
 
 from .model import RBM
 
@@ -93,6 +93,7 @@ class Contrastive(OnePhaseLoss):
     """
 
     requires = Energy
+    gathers = True
     activation: Tensor
 
     def __init__(self, model: Energy, sparsity: Sparsity | None) -> None:
@@ -118,7 +119,7 @@ class Contrastive(OnePhaseLoss):
         if self.sparsity is not None:
             assert isinstance(model, RBM)
             logits = model.logits(batch.x)
-            seen = logits.detach().sigmoid().mean(0)
+            seen = gathered(logits.detach().sigmoid()).mean(0)
             mean = self.sparsity.decay * self.activation + (1 - self.sparsity.decay) * seen
             terms["sparsity"] = Term(((mean - self.sparsity.target) * logits).sum(-1), scale=self.sparsity.cost)
             metrics["activation_rate"] = mean.mean()

@@ -26,6 +26,8 @@ class PersistentContrastiveDivergence(Contrastive):
         sparsity: of the hidden units.
     """
 
+    per_process = ("chains.x",)
+
     def __init__(
         self, model: Energy, *, k: PositiveInt = 1, chains: PositiveInt = 100, sparsity: Sparsity | None = None
     ) -> None:

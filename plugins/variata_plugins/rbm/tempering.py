@@ -33,6 +33,7 @@ class TemperedPCD(Contrastive):
         sparsity: of the hidden units.
     """
 
+    per_process = ("chains.x",)
     betas: Tensor
 
     def __init__(

@@ -14,7 +14,19 @@ import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from variata import Batch, ConfigError, LatentVariable, Now, Objective, OnePhaseLoss, Problem, Scheduled, Term, Terms
+from variata import (
+    Batch,
+    ConfigError,
+    LatentVariable,
+    Now,
+    Objective,
+    OnePhaseLoss,
+    Problem,
+    Scheduled,
+    Term,
+    Terms,
+    gathered,
+)
 
 
 class ELBO(OnePhaseLoss):
@@ -34,6 +46,7 @@ class ELBO(OnePhaseLoss):
     """
 
     requires = LatentVariable
+    gathers = True
 
     def __init__(
         self,
@@ -72,9 +85,9 @@ class ELBO(OnePhaseLoss):
 
     def _rate(self, terms: Terms, now: Now) -> Term:
         if self.capacity is not None:
-            return Term((terms.kl.mean() - now(self.capacity)).abs(), self.gamma)
+            return Term((gathered(terms.kl).mean() - now(self.capacity)).abs(), self.gamma)
         if self.free_bits:
-            kl = _per_dimension(terms)
+            kl = gathered(_per_dimension(terms))
             return Term(kl.mean(0).clamp(min=self.free_bits).sum(), now(self.beta))
         if self.free_bits_per_example:
             kl = _per_dimension(terms)
