@@ -264,7 +264,7 @@ def test_evaluate_prints_one_json_object_and_nothing_else(command, run):
 
 
 def test_evaluate_prints_a_table_otherwise(command, run):
-    status, out, err = command("evaluate", run, "samples=3", "seed=1", "--split", "validation")
+    status, out, err = command("evaluate", run, "samples=3", "seed=1", "--split", "validation", "plots=false")
     assert (status, err) == (0, "")
     title, *rows = [line.split("\t") for line in out.splitlines()]
     assert title == ["metric", "value", "standard error", "Monte-Carlo error", "the truth is", "measure"]
@@ -278,7 +278,7 @@ def test_evaluate_prints_a_table_otherwise(command, run):
 
 
 def test_the_same_seed_evaluates_to_the_same_line(command, run):
-    one, two = (command("evaluate", run, "samples=2", "seed=3", "--json") for _ in range(2))
+    one, two = (command("evaluate", run, "samples=2", "seed=3", "plots=false", "--json") for _ in range(2))
     assert one == two
 
 
@@ -303,8 +303,11 @@ def test_sample_draws_a_picture_or_numbers(command, run, tmp_path):
     assert (status, out, err) == (0, f"{tmp_path / 'x.png'}\n", "")
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
     arrays = sampled(command, run, tmp_path / "x.npz", "-n", 5)
-    assert list(arrays) == ["x"]
+    assert list(arrays) == ["x", "y"], "the conditions that the model drew stand beside its samples"
     assert arrays["x"].shape == (5, 1, 8, 8)
+    assert arrays["y"].shape == (5,)
+    again = sampled(command, run, tmp_path / "x.npz", "-n", 5, "--condition", ",".join(map(str, arrays["y"])))
+    assert list(again["y"]) == list(arrays["y"])
     assert set(np.unique(arrays["x"])) <= {0.0, 1.0}
 
 

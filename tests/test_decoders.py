@@ -10,7 +10,7 @@ import torch
 from torch.distributions import Independent, Normal
 
 import variata
-from variata import ConfigError, DataSpec, VariataWarning
+from variata import Batch, ConfigError, DataSpec, DiagonalNormal, VariataWarning
 from variata_plugins.decoders.bernoulli import BernoulliDecoder
 from variata_plugins.decoders.categorical import CategoricalDecoder, CategoricalLevels
 from variata_plugins.decoders.continuous_bernoulli import ContinuousBernoulliDecoder
@@ -207,6 +207,31 @@ def test_reaching_the_floor_is_a_warning(tmp_path):
         run = variata.train("vae", settings, run=tmp_path / "run", data=constant)
     assert float(run.model.decoder(torch.zeros(1, 2)).stddev.detach().max()) > 0.6
     assert run.spec.plain()["model"]["decoder"]["floor"] == 0.6
+
+
+def test_a_scale_at_its_floor_is_found_in_any_training_example():
+    """One example in a thousand, and not one of the last batch."""
+    decoder = {"use": "gaussian", "scale": "per_output", "floor": 0.1}
+    model = variata.build("vae", {"model.decoder": decoder, "model.latent": 1}, data=torch.randn(2500, 1)).model
+    x = torch.zeros(2500, 1)
+    x[3] = 1.0
+
+    class Own(torch.nn.Module):
+        def forward(self, x, y=None):
+            return DiagonalNormal(x, torch.zeros_like(x))
+
+    class Scales(torch.nn.Module):
+        def forward(self, z, y=None):
+            return torch.cat([z, torch.where(z > 0.5, -9.0, 0.0)], -1)
+
+    model.encoder, decoder = Own(), model.decoder
+    decoder.network = Scales()
+    model.train()
+    with pytest.warns(VariataWarning, match=r"reached its floor \(0.1\)"):
+        decoder.finish(model, [Batch(part) for part in x.split(1000)])
+    assert model.training
+    decoder.at_floor.zero_()
+    decoder.finish(model, [Batch(part) for part in torch.zeros(2500, 1).split(1000)])
 
 
 # Data of another kind

@@ -26,6 +26,8 @@ OPTIONS = {
     **{name: {"examples": 500} for name in ("mig", "modularity", "sap", "dci")},
     **{name: {"votes": 20, "batch": 8} for name in ("factor_vae_score", "beta_vae_score")},
     "parzen": {"samples": 100},
+    "sample_statistics": {"samples": 100},
+    "latent_ais": {"steps": 4, "chains": 2, "examples": 40, "simulated": 10},
     "classes": {"samples": 100, "steps": 20},
 }
 GUIDE = (Path(__file__).parents[1] / "docs" / "evaluation.md").read_text(encoding="utf-8")

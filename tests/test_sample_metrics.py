@@ -22,6 +22,7 @@ from variata_plugins.metrics.lenet import LeNet
 from variata_plugins.metrics.pca import PCAExtractor
 from variata_plugins.metrics.pixels import Pixels
 from variata_plugins.metrics.prdc import precision_recall_density_coverage
+from variata_plugins.metrics.statistics import SampleStatistics
 
 F64 = torch.float64
 
@@ -329,3 +330,24 @@ def test_metrics_are_named_with_their_options_on_the_command_line(tmp_path, comm
     status, _, err = command("evaluate", run.path, "metrics=[{use: fid, extractor: lent}]")
     assert status == 2
     assert "unknown extractor lent, did you mean lenet?" in err
+
+
+def test_statistics_of_samples_are_those_of_their_definition():
+    class Fixed(Sampler):
+        def sample(self, n, condition=None):
+            return torch.tensor([[0.0, 0.0], [2.0, 0.0], [2.0, 0.0], [0.0, 0.0]])[:n]
+
+    x = torch.tensor([[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]])
+    data = LiveData({"train": x, "test": x})
+    found = measured(SampleStatistics(samples=4), data, Fixed(data.spec))
+    assert found["sample_mean_distance"]["value"] == pytest.approx(math.sqrt((1 + 9) / 2))
+    assert found["sample_variance_ratio"]["value"] == pytest.approx((4 / 3) / 8)
+    assert (found["sample_distinct"]["value"], found["sample_distinct"]["of_data"]) == (0.5, 1.0)
+
+
+def test_statistics_of_the_right_law_are_what_chance_makes_them():
+    found = measured(SampleStatistics(samples=20_000))
+    distance = found["sample_mean_distance"]
+    assert distance["value"] < 3 * distance["by_chance"]
+    assert measured(SampleStatistics(), model=Noise(NORMAL.spec, 0.5))["sample_mean_distance"]["value"] > 0.4
+    assert found["sample_variance_ratio"]["value"] == pytest.approx(1, abs=0.1)

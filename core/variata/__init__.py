@@ -40,7 +40,8 @@ if TYPE_CHECKING:
         split_rows,
     )
     from .distributions import DiagonalNormal, Layer, StandardNormal, register_rsample_and_kl, rsample_and_kl
-    from .estimates import Estimate, EvaluationSettings, estimate
+    from .estimates import Estimate, EvaluationSettings, bits_per_dimension, estimate, measure_of
+    from .evaluation import EvaluationContext, log_likelihoods
     from .interfaces import (
         Autoencoder,
         Chain,
@@ -64,11 +65,14 @@ if TYPE_CHECKING:
         Sampler,
         Shared,
     )
+    from .joint import Joint, ancestral, joint
     from .logger import Logger
     from .objective import Clock, Now, Objective, Optimizer, Phase, Schedule, Scheduled, Term, Update
     from .plugins import plugin, registry
-    from .processes import gathered
+    from .processes import alone, gathered
+    from .progress import stage
     from .runs import Run, RunContext
+    from .shares import in_blocks
     from .signature import signature_of
     from .terms import Terms
 
@@ -81,14 +85,18 @@ _LAZY = {
     "data": "Batch Data DataSpec Factor FactorData Rows Seed Shape Split check_finite common_spec infer_spec "
     "split_rows",
     "distributions": "DiagonalNormal Layer StandardNormal register_rsample_and_kl rsample_and_kl",
-    "estimates": "Estimate EvaluationSettings estimate",
+    "estimates": "Estimate EvaluationSettings bits_per_dimension estimate measure_of",
+    "evaluation": "EvaluationContext log_likelihoods",
     "interfaces": "Autoencoder Chain Classifier Corruption Decoder Density Encoder Energy Factory Finishes "
     "LatentVariable Loss Marginals Metric Model Network OnePhaseLoss Prepares Prior Sampler Shared",
+    "joint": "Joint ancestral joint",
     "logger": "Logger",
     "objective": "Clock Now Objective Optimizer Phase Schedule Scheduled Term Update",
     "plugins": "plugin registry",
-    "processes": "gathered",
+    "processes": "alone gathered",
+    "progress": "stage",
     "runs": "Run RunContext",
+    "shares": "in_blocks",
     "signature": "signature_of",
     "terms": "Terms",
 }
@@ -129,11 +137,13 @@ __all__ = [
     "Encoder",
     "Energy",
     "Estimate",
+    "EvaluationContext",
     "EvaluationSettings",
     "Factor",
     "FactorData",
     "Factory",
     "Finishes",
+    "Joint",
     "Kind",
     "LabelFrequencies",
     "LatentVariable",
@@ -175,7 +185,10 @@ __all__ = [
     "UserError",
     "VariataWarning",
     "__version__",
+    "alone",
+    "ancestral",
     "asked_condition",
+    "bits_per_dimension",
     "build",
     "check_finite",
     "common_spec",
@@ -186,9 +199,13 @@ __all__ = [
     "gathered",
     "given_condition",
     "hookimpl",
+    "in_blocks",
     "infer_spec",
+    "joint",
     "load",
+    "log_likelihoods",
     "make",
+    "measure_of",
     "plugin",
     "prepare",
     "register_rsample_and_kl",
@@ -196,6 +213,7 @@ __all__ = [
     "rsample_and_kl",
     "signature_of",
     "split_rows",
+    "stage",
     "train",
     "train_assembly",
 ]

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from .data import Batch
 from .errors import PluginError, Unsupported
-from .estimates import Estimate, EvaluationSettings, bits_per_dimension, estimate, measure_of
+from .estimates import Columns, Estimate, EvaluationSettings, bits_per_dimension, estimate, measure_of
 from .interfaces import Energy
 
 Stage = Callable[[str, int], Callable[[int], None]]
@@ -128,7 +128,7 @@ class EnergyEstimates:
 
     def __init__(self, model: Energy, settings: EvaluationSettings, stage: Stage = silent) -> None:
         self.model = model
-        self._energies: list[Tensor] = []
+        self._columns = Columns()
         self._exact = exact_log_partition(model)
         self._annealed: list[Annealed] = []
         if self._exact is None:
@@ -142,13 +142,17 @@ class EnergyEstimates:
 
     def add(self, batch: Batch) -> None:
         """Takes in a batch of examples."""
-        self._energies.append(self.model.free_energy(batch.x).double().cpu())
+        self._columns.add("energy", self.model.free_energy(batch.x).double())
+
+    def log_likelihoods(self) -> Tensor:
+        """-F(x) - log Z, `[examples]`."""
+        return -self._columns.gathered()["energy"] - self._partition()["log_partition"]["value"]
 
     def result(self) -> dict[str, Estimate]:
         """Every estimate by name."""
         partition = self._partition()
         log_partition = partition["log_partition"]
-        nll, spec = torch.cat(self._energies) + log_partition["value"], self.model.spec
+        nll, spec = -self.log_likelihoods(), self.model.spec
         notes = {key: log_partition[key] for key in ("monte_carlo_error", "kind") if key in log_partition}
         notes |= {"estimator": f"-F(x) - log Z, log Z by {log_partition['estimator']}", "measure": measure_of(spec)}
         notes |= {"note": BIASED_UPWARD} if self._annealed else {}

@@ -14,14 +14,15 @@ from . import __version__
 from .assembly import Assembly, Builder, assemble, prepare
 from .checkpoint import write_json
 from .config import Spec, check_options, load_spec
-from .data import SplitName
-from .errors import RunError, VariataWarning
+from .data import Data, SplitName
+from .errors import ConfigError, Problem, RunError, VariataWarning
 from .estimates import Estimate, EvaluationSettings
-from .evaluation import evaluate_model, has_likelihood, measure
+from .evaluation import EvaluationContext, evaluate_model, has_likelihood, measure
 from .fit import resumed_config, train_assembly
 from .interfaces import Metric
 from .launching import launch
-from .processes import joined, local_device, started_by_launcher
+from .plugins import registry
+from .processes import alone, joined, local_device, started_by_launcher, world
 from .progress import Reporter
 from .runs import Run, load
 from .training import choose_device
@@ -85,6 +86,8 @@ class _Options(EvaluationSettings):
     """The options of `evaluate`, as a specification writes them."""
 
     metrics: tuple[Metric, ...] = ()
+    plots: bool = True
+    out_of_distribution: Data | None = None
 
 
 def evaluation_options(overrides: Any) -> dict[str, Any]:
@@ -94,6 +97,8 @@ def evaluation_options(overrides: Any) -> dict[str, Any]:
         ConfigError: an unknown option, or a value of the wrong type.
     """
     options = check_options(_Options, overrides)
+    other = options["out_of_distribution"]
+    options["out_of_distribution"] = None if other is None else Builder().construct(other, {})
     return options | {"metrics": [Builder().construct(part, {}) for part in options["metrics"]]}
 
 
@@ -107,10 +112,15 @@ def evaluate(
     ais_steps: int = 5000,
     ais_chains: int = 100,
     metrics: Sequence[Any] = (),
+    plots: bool = False,
+    out_of_distribution: Any = None,
     quiet: bool = True,
 ) -> dict[str, Estimate]:
     """Every estimate that the model's capabilities allow, by name, `{"value": ..., "standard_error": ...}` in nats.
     They and the settings are written to evaluation.json in the run, where it can be written.
+
+    In a process group of `torch.distributed` each process takes a share of the examples, all give the same estimates,
+    and the first one alone writes.
 
     Args:
         run: a run, or its folder.
@@ -118,33 +128,67 @@ def evaluate(
         samples: importance samples for each example.
         ais_steps, ais_chains: of annealed importance sampling, where an energy model needs it.
         metrics: further metrics: names, mappings with `use`, or `Metric` objects.
+        plots: leave pictures in the run as well, as `variata evaluate` does.
+        out_of_distribution: data that the model was not trained on, whose likelihoods a picture shows beside those of
+            the split: a name, a mapping with `use`, or a `Data` object of the same shape and kind of values.
 
     Raises:
+        ConfigError: an option is at fault, or the other data is not like the model's.
         DataError: the split is empty, or the data cannot be read.
         Unsupported: the model cannot do what a metric needs, or nothing that could be evaluated.
     """
     run = run if isinstance(run, Run) else load(run)
     named = [metric for metric in metrics if not isinstance(metric, Metric)]
     plain = {"split": split, "samples": samples, "seed": seed, "batch_size": batch_size}
-    plain |= {"ais_steps": ais_steps, "ais_chains": ais_chains}
+    plain |= {"ais_steps": ais_steps, "ais_chains": ais_chains, "plots": plots}
+    if not isinstance(out_of_distribution, Data):
+        plain["out_of_distribution"] = out_of_distribution
     options = evaluation_options(plain | {"metrics": named})
-    built = iter(options.pop("metrics"))
+    built, other = iter(options.pop("metrics")), options.pop("out_of_distribution") or out_of_distribution
     chosen = [metric if isinstance(metric, Metric) else next(built) for metric in metrics]
+    plots = options.pop("plots")
     settings = EvaluationSettings(**options)
-    examples = run.data.split(split)
-    with Reporter(f"evaluate {split}", len(examples), quiet) as reporter:
-        progress = reporter.stage("examples", len(examples))
+    if other is not None:
+        _check_like(other, run)
+    examples, first = run.data.split(split), world().first
+    with Reporter(f"evaluate {split}", len(examples), quiet or not first) as reporter:
         estimates: dict[str, Estimate] = {}
         if not chosen or has_likelihood(run.model):  # of a model without one, further metrics may still say something
+            progress = reporter.stage("examples", len(examples))
             estimates = evaluate_model(run.model, examples, settings, progress, reporter.stage)
         estimates |= measure(run.model, run.data, chosen, settings)
+        if first:
+            _write_evaluation(run, settings, chosen, len(examples), estimates)
+            if plots:
+                context = EvaluationContext(run.path, run.model, run.data, other, settings, estimates)
+                with alone():
+                    registry().notify("variata_evaluated", context)
+                for picture in context.pictures:
+                    reporter.line(f"  {picture}")
+    return estimates
+
+
+def _check_like(other: Data, run: Run) -> None:
+    """Refuses data whose likelihoods cannot stand beside those of a run's."""
+    own, spec = run.model.spec, other.spec
+    if (own.shape, own.support, own.levels) != (spec.shape, spec.support, spec.levels):
+        mine, others = (f"{list(s.shape)}, {s.describe()}" for s in (own, spec))
+        message = f"this data is {others}, and the model's is {mine}: choose data of the same form"
+        raise ConfigError(Problem(message, "out_of_distribution"))
+    if run.model.conditional and own.condition_shape != spec.condition_shape:
+        message = "this data has no condition of the form that the model needs: choose data with the same classes"
+        raise ConfigError(Problem(message, "out_of_distribution"))
+
+
+def _write_evaluation(
+    run: Run, settings: EvaluationSettings, metrics: Sequence[Metric], examples: int, estimates: dict[str, Estimate]
+) -> None:
     versions = {"variata": __version__, "torch": torch.__version__}
-    described = asdict(settings) | {"examples": len(examples), "metrics": [type(metric).__name__ for metric in chosen]}
+    described = asdict(settings) | {"examples": examples, "metrics": [type(metric).__name__ for metric in metrics]}
     try:
         write_json(run.path / "evaluation.json", {"settings": described, "versions": versions, "metrics": estimates})
     except RunError as error:
-        warnings.warn(f"{error}; the estimates are not kept there", VariataWarning, stacklevel=2)
-    return estimates
+        warnings.warn(f"{error}; the estimates are not kept there", VariataWarning, stacklevel=3)
 
 
 __all__ = ["Assembly", "Run", "build", "evaluate", "load", "prepare", "train", "train_assembly"]

@@ -65,7 +65,8 @@ def train(
 def evaluate(
     run: RunArgument,
     settings: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="samples=500 ais_steps=5000 seed=0 ...")
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="samples=500 ais_steps=5000 seed=0 plots=false ..."),
     ] = None,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -74,9 +75,14 @@ def evaluate(
     """Say how well a trained model models data, in nats with standard errors."""
     _load_files(plugin)
     from . import api
+    from .processes import joined, local_device, world
+    from .training import choose_device
 
     options = api.evaluation_options([f"split={split}", *(settings or [])])
-    estimates = api.evaluate(run, **options, quiet=as_json)
+    with joined(choose_device(local_device("auto"))):
+        estimates = api.evaluate(run, **options, quiet=as_json)
+        if not world().first:
+            return
     if as_json:
         print(json.dumps(estimates))
         return

@@ -16,6 +16,7 @@ from torch.distributions import Distribution, constraints, kl_divergence, regist
 from variata_kernels import GaussianDraw, gaussian_kl, reparam_kl
 
 from .errors import Unsupported
+from .joint import current_replay
 from .noise import current_place
 
 LOG_2PI = math.log(2 * math.pi)
@@ -234,6 +235,8 @@ def rsample_and_kl(q: Distribution, p: Distribution, samples: int | None = None)
         raise Unsupported(f"an encoder returns a distribution, as DiagonalNormal is, and not a {type(q).__name__}")
     if not q.event_shape:
         raise Unsupported(f"{type(q).__name__} makes of each latent dimension an example: {_WRAP}")
+    if replay := current_replay():
+        return Layer(replay.next_value(q, p, samples), q, p)
     for q_type in type(q).__mro__:
         for p_type in type(p).__mro__:
             if draw := _draws.get((q_type, p_type)):

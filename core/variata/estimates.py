@@ -21,6 +21,8 @@ from pydantic import PositiveInt
 from torch import Tensor
 
 from .data import DataSpec, Seed, SplitName
+from .processes import world
+from .shares import gather
 
 Estimate = dict[str, Any]
 
@@ -77,6 +79,25 @@ def bits_per_dimension(nll: Estimate, spec: DataSpec) -> dict[str, Estimate]:
     return {"bits_per_dim": nll | {"value": nll["value"] * scale - math.log2(width)} | errors}
 
 
+class Columns:
+    """Values of each example by name, kept a batch at a time."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, list[Tensor]] = {}
+
+    def add(self, name: str, rows: Tensor) -> None:
+        """`[examples, *any]`."""
+        self._parts.setdefault(name, []).append(rows.cpu())
+
+    def count(self, name: str) -> int:
+        """How many rows there are of it here."""
+        return sum(map(len, self._parts.get(name, ())))
+
+    def gathered(self) -> dict[str, Tensor]:
+        """All of them, of every process, in the order of the examples."""
+        return gather({name: torch.cat(parts) for name, parts in self._parts.items()})
+
+
 class Moments:
     """Mean and variance over examples, a batch at a time (Chan, Golub and LeVeque, 1983)."""
 
@@ -86,11 +107,23 @@ class Moments:
     def add(self, rows: Tensor) -> None:
         """`[examples, *any]`."""
         rows = rows.double()
-        count, mean = len(rows), rows.mean(0)
-        step = mean - self.mean
-        total = self.count + count
-        self._squares = self._squares + (rows - mean).square().sum(0) + step.square() * self.count * count / total
+        mean = rows.mean(0)
+        self._merge(len(rows), mean, (rows - mean).square().sum(0))
+
+    def _merge(self, count: int, mean: Tensor, squares: Tensor) -> None:
+        step, total = mean - self.mean, self.count + count
+        self._squares = self._squares + squares + step.square() * self.count * count / total
         self.mean, self.count = self.mean + step * count / total, total
+
+    def gathered(self) -> Moments:
+        """Of the examples that all processes have seen."""
+        if world().size == 1:
+            return self
+        own = {"count": torch.tensor([self.count]), "mean": self.mean[None], "squares": self._squares[None]}
+        found, whole = gather(own if self.count else {}), Moments()
+        for count, mean, squares in zip(*found.values(), strict=True):
+            whole._merge(int(count), mean, squares)
+        return whole
 
     @property
     def variance(self) -> Tensor:

@@ -1,11 +1,14 @@
 """One walk over a split, by the estimates that follow from what the model can do: exact where the density is, else
-bounds with errors. Each kind of model has its estimates in a file of its own."""
+bounds with errors. Each kind of model has its estimates in a file of its own. Of several processes each takes a share
+of the examples, and all of them come to the same numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,17 +16,24 @@ from torch import Tensor, nn
 from .annealing import EnergyEstimates, Stage, silent
 from .data import Batch, Data, Split, on_device
 from .errors import DataError, Unsupported
-from .estimates import Estimate, EvaluationSettings, bits_per_dimension, estimate, measure_of
+from .estimates import Columns, Estimate, EvaluationSettings, bits_per_dimension, estimate, measure_of
 from .interfaces import Density, Energy, LatentVariable, Metric
 from .latent import LatentEstimates
+from .processes import world
+from .shares import own_rows
+
+T = TypeVar("T")
 
 
 class Estimates(Protocol):
-    """What is asked of a kind of model: it sees every batch once, and then says what it found."""
+    """What is asked of a kind of model: it sees every batch of this process's share once, and then says what all
+    processes found."""
 
     def batch_size(self, first: Batch, asked: int) -> int: ...
 
     def add(self, batch: Batch) -> None: ...
+
+    def log_likelihoods(self) -> Tensor: ...
 
     def result(self) -> dict[str, Estimate]: ...
 
@@ -33,16 +43,19 @@ class DensityEstimates:
 
     def __init__(self, model: Density) -> None:
         self.model = model
-        self._values: list[Tensor] = []
+        self._columns = Columns()
 
     def batch_size(self, first: Batch, asked: int) -> int:
         return asked
 
     def add(self, batch: Batch) -> None:
-        self._values.append(self.model.log_prob(batch.x, batch.y).double().cpu())
+        self._columns.add("log_prob", self.model.log_prob(batch.x, batch.y).double())
+
+    def log_likelihoods(self) -> Tensor:
+        return self._columns.gathered()["log_prob"]
 
     def result(self) -> dict[str, Estimate]:
-        values, spec = torch.cat(self._values), self.model.spec
+        values, spec = self.log_likelihoods(), self.model.spec
         likelihood, nll = (estimate(v, kind="exact", measure=measure_of(spec)) for v in (values, -values))
         return {"log_likelihood": likelihood, "nll": nll, **bits_per_dimension(nll, spec)}
 
@@ -72,7 +85,6 @@ def estimates_of(model: Any, settings: EvaluationSettings, stage: Stage = silent
     )
 
 
-@torch.no_grad()
 def evaluate_model(
     model: Any,
     split: Split,
@@ -94,6 +106,28 @@ def evaluate_model(
         DataError: the split is empty.
         Unsupported: the model offers nothing that can be evaluated here.
     """
+    return _walked(model, split, settings, progress, stage, lambda estimates: estimates.result())
+
+
+def log_likelihoods(model: Any, split: Split, settings: EvaluationSettings) -> Tensor:
+    """log p(x) of each example, `[examples]` in float64: exactly, or the estimate that `evaluate_model` rests on.
+
+    Raises:
+        DataError: the split is empty.
+        Unsupported: the model has no likelihood.
+    """
+    return _walked(model, split, settings, lambda done: None, silent, lambda estimates: estimates.log_likelihoods())
+
+
+@torch.no_grad()
+def _walked(
+    model: Any,
+    split: Split,
+    settings: EvaluationSettings,
+    progress: Callable[[int], None],
+    stage: Stage,
+    read: Callable[[Estimates], T],
+) -> T:
     if not len(split):
         raise DataError("the split has no examples to evaluate")
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
@@ -101,10 +135,15 @@ def evaluate_model(
         torch.manual_seed(settings.seed)
         estimates = estimates_of(model, settings, stage)
         first = on_device(split.batch(torch.arange(1)), device)
-        for batch in split.batches(estimates.batch_size(first, settings.batch_size)):
-            estimates.add(on_device(batch, device))
+        asked = min(settings.batch_size, -(-len(split) // world().size))
+        size = estimates.batch_size(first, asked)
+        own, row = own_rows(len(split), size), 0
+        for batch in split.batches(size):  # every process reads all, so that what a split draws is the same on each
+            if row in own:
+                estimates.add(on_device(batch, device))
+            row += len(batch)
             progress(len(batch))
-        return estimates.result()
+        return read(estimates)
 
 
 @torch.no_grad()
@@ -123,6 +162,27 @@ def measure(model: Any, data: Data, metrics: Sequence[Metric], settings: Evaluat
             torch.manual_seed(settings.seed)
             found |= metric.measure(model, data, settings)
     return found
+
+
+@dataclass(frozen=True)
+class EvaluationContext:
+    """What the hook `variata_evaluated` is given.
+
+    Attributes:
+        path: the folder of the run.
+        model: in evaluation mode.
+        other: data that the model was not trained on, to compare likelihoods with; None where none was named.
+        estimates: by name, as they are returned.
+        pictures: where listeners say which files they left.
+    """
+
+    path: Path
+    model: Any
+    data: Data
+    other: Data | None
+    settings: EvaluationSettings
+    estimates: dict[str, Estimate]
+    pictures: list[Path] = field(default_factory=list)
 
 
 @contextmanager

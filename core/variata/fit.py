@@ -23,7 +23,7 @@ from .data import Data
 from .errors import ConfigError, NonFinite, Problem, RunError
 from .faults import save_fault
 from .listening import Listening
-from .processes import World, assign, joined, local_device
+from .processes import World, alone, assign, joined, local_device
 from .progress import Reporter
 from .runs import METRICS, SPEC, Run, RunContext, new_folder, save_model, write_description
 from .saving import FOLDER, Checkpoints
@@ -108,8 +108,9 @@ class Fit:
         self.model.to(self.device)
         self.loss.to(self.device)
         if self.where.first and self.checkpoint is None:
-            prepare(self.model, self.data)
-            prepare(self.loss, self.data)
+            with alone():
+                prepare(self.model, self.data)
+                prepare(self.loss, self.data)
         self._share()
         if self.training.strategy == "sharded" and self.where.size > 1:
             self.context.model = copy.deepcopy(self.model)  # whole, for whoever looks at it
@@ -194,7 +195,8 @@ class Fit:
                 assign(own_state(self.context.model)[name], value)
             self.model = self.context.model
         if self.where.first:
-            finish(self.model, self.data)
+            with alone():
+                finish(self.model, self.data)
         self._share()
 
 

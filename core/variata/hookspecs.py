@@ -12,6 +12,7 @@ import pluggy
 from .declarations import Command, Component, Kind
 
 if TYPE_CHECKING:
+    from .evaluation import EvaluationContext
     from .runs import RunContext
 
 hookspec = pluggy.HookspecMarker("variata")
@@ -60,3 +61,9 @@ def variata_checkpoint_saved(context: RunContext) -> None:
 @hookspec
 def variata_run_ended(context: RunContext) -> None:
     """Training is over and saved; `context.status` says how ("finished", "interrupted", "terminated")."""
+
+
+@hookspec
+def variata_evaluated(context: EvaluationContext) -> None:
+    """A run was evaluated and pictures are asked for; listeners add the files that they leave to `context.pictures`.
+    Of several processes the first one alone calls it, and evaluates by itself meanwhile."""

@@ -13,6 +13,7 @@ Autoencoders, arXiv:1509.00519 (the bound, active units). Hoffman and Johnson (2
 
 from __future__ import annotations
 
+import contextlib
 import math
 
 import torch
@@ -21,7 +22,7 @@ from torch import Tensor
 from .data import Batch
 from .distributions import LOG_2PI, DiagonalNormal
 from .errors import Unsupported
-from .estimates import Estimate, Moments, bits_per_dimension, estimate, measure_of
+from .estimates import Columns, Estimate, Moments, bits_per_dimension, estimate, measure_of
 from .interfaces import LatentVariable
 from .noise import placed
 from .terms import Terms
@@ -45,9 +46,8 @@ class LatentEstimates:
     def __init__(self, model: LatentVariable, samples: int, seed: int) -> None:
         self.model, self.samples, self.seed = model, samples, seed
         self._row, self._block = 0, None
-        self._columns: dict[str, list[Tensor]] = {}
-        self._means, self._dimensions = Moments(), Moments()
-        self._posteriors: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._columns, self._posteriors = Columns(), Columns()
+        self._means, self._layers, self._dimensions = Moments(), Moments(), Moments()
 
     def batch_size(self, first: Batch, asked: int) -> int:
         """How many examples to take at a time: `asked`, or a block where draws have no place of their own."""
@@ -59,39 +59,42 @@ class LatentEstimates:
 
     def add(self, batch: Batch) -> None:
         """Takes in a batch of examples."""
-        weights = _Weights()
-        done = 0
+        weights, done = _Weights(), 0
+        divergences: dict[str, Tensor] = {}
+        row = self._row if batch.index is None else int(batch.index[0])
         while done < self.samples:
             size = min(self.samples - done, self._block or max(1, _MOST_ROWS // len(batch)))
-            with placed(self.seed, self._row, done):
+            with placed(self.seed, row, done):
                 terms = self.model.terms(batch.x, batch.y, samples=size)
             weights.add(terms)
+            for name, rows in _divergences(terms).items():
+                divergences[name] = divergences.get(name, 0.0) + rows.double() * (size / self.samples)
             if not done:
-                self._look(terms)
+                self._keep_posteriors(terms)
             done += size
-        self._row += len(batch)
+        self._row = row + len(batch)
         for name, values in weights.read(self.samples).items():
-            self._columns.setdefault(name, []).append(values.cpu())
+            self._columns.add(name, values)
         self._means.add(self.model.encode(batch.x, batch.y).flatten(1))
+        for name, moments in (("layers", self._layers), ("dimensions", self._dimensions)):
+            if name in divergences:
+                moments.add(divergences[name])
 
-    def _look(self, terms: Terms) -> None:
-        """Keeps what the latents carry: KL of each dimension, and some posteriors with a draw of each."""
-        try:
-            rows = [
-                terms.mean_over_samples(layer.kl_per_dimension().flatten(-len(layer.q.event_shape)), 1)
-                for layer in terms.layers
-            ]
-        except Unsupported:
-            return
-        self._dimensions.add(torch.cat(rows, dim=1))
+    def _keep_posteriors(self, terms: Terms) -> None:
+        """Some posteriors with a draw of each."""
         layer = terms.layers[0]
-        held = sum(len(mean) for mean, *_ in self._posteriors)
+        held = self._posteriors.count("mean")
         if len(terms.layers) == 1 and isinstance(layer.q, DiagonalNormal) and held < _AGGREGATE:
-            self._posteriors.append((layer.q.mu.flatten(1), layer.q.logvar.flatten(1), layer.z[0].flatten(1)))
+            for name, rows in (("mean", layer.q.mu), ("logvar", layer.q.logvar), ("z", layer.z[0])):
+                self._posteriors.add(name, rows.flatten(1))
+
+    def log_likelihoods(self) -> Tensor:
+        """The estimate of log p(x) of each example, `[examples]`."""
+        return self._columns.gathered()["log_mean"]
 
     def result(self) -> dict[str, Estimate]:
         """Every estimate by name."""
-        columns = {name: torch.cat(values) for name, values in self._columns.items()}
+        columns = self._columns.gathered()
         spec, samples = self.model.spec, self.samples
         common = {"measure": measure_of(spec), "samples": samples}
         metrics = {
@@ -112,21 +115,38 @@ class LatentEstimates:
         return metrics | self._latents(columns["kl"])
 
     def _latents(self, kl: Tensor) -> dict[str, Estimate]:
-        spread = self._means.variance
+        spread, posteriors = self._means.gathered().variance, self._posteriors.gathered()
         active = {"value": int((spread > ACTIVE).sum()), "standard_error": None}
         if not active["value"]:
             active["note"] = "the posterior has collapsed onto the prior: no latent dimension says anything about x"
         metrics: dict[str, Estimate] = {"active_units": active | {"of": len(spread), "threshold": ACTIVE}}
-        if self._dimensions.count:
-            means, errors = self._dimensions.mean.tolist(), self._dimensions.standard_error.tolist()
-            metrics["kl_per_dimension"] = {"value": means, "standard_error": errors}
-        if self._posteriors:
-            mean, logvar, z = (torch.cat(parts)[:_AGGREGATE] for parts in zip(*self._posteriors, strict=True))
-            carried = mutual_information(mean, logvar, z).cpu()
+        for name, moments in (("kl_per_layer", self._layers), ("kl_per_dimension", self._dimensions)):
+            found = moments.gathered()
+            if found.count:
+                means, errors = found.mean.tolist(), found.standard_error.tolist()
+                metrics[name] = {"value": means, "standard_error": errors}
+        if posteriors:
+            mean, logvar, z = (posteriors[name][:_AGGREGATE] for name in ("mean", "logvar", "z"))
+            carried = mutual_information(mean, logvar, z)
             note = {"kind": "biased", "at_most": math.log(len(mean)), "estimator": "q(z) of these examples alone"}
             metrics["mutual_information"] = estimate(carried, **note)
             metrics["aggregate_kl"] = estimate(kl[: len(carried)] - carried, **note)
         return metrics
+
+
+def _divergences(terms: Terms) -> dict[str, Tensor]:
+    """KL of each layer of several, `[batch, layers]`, and of each dimension, `[batch, dimensions]`, where there is one:
+    the mean over the draws where it is not in closed form."""
+    found: dict[str, Tensor] = {}
+    if len(terms.layers) > 1:
+        found["layers"] = torch.stack([terms.mean_over_samples(layer.kl) for layer in terms.layers], dim=1)
+    with contextlib.suppress(Unsupported):
+        rows = [
+            terms.mean_over_samples(layer.kl_per_dimension().flatten(-len(layer.q.event_shape)), 1)
+            for layer in terms.layers
+        ]
+        found["dimensions"] = torch.cat(rows, dim=1)
+    return found
 
 
 class _Weights:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from .errors import VariataWarning, reason_of
 from .logger import Logger
 from .plugins import registry
+from .processes import alone
 from .runs import RunContext
 
 _METHODS = {
@@ -34,14 +35,13 @@ class Listening:
         return self.plugins and bool(registry().listeners(hook))
 
     def notify(self, hook: str, context: RunContext) -> None:
-        """Tells everybody, plugins first."""
-        if self.plugins:
-            registry().notify(hook, context)
-        for logger in self.loggers:
-            if hook not in _METHODS:
-                continue
-            try:
-                getattr(logger, _METHODS[hook])(context)
-            except Exception as error:
-                message = f"logger {type(logger).__name__} failed in {_METHODS[hook]}: {reason_of(error)}"
-                warnings.warn(" ".join(message.split()), VariataWarning, stacklevel=3)
+        """Tells everybody, plugins first. What they do, the first process does by itself."""
+        with alone():
+            if self.plugins:
+                registry().notify(hook, context)
+            for logger in self.loggers if hook in _METHODS else ():
+                try:
+                    getattr(logger, _METHODS[hook])(context)
+                except Exception as error:
+                    message = f"logger {type(logger).__name__} failed in {_METHODS[hook]}: {reason_of(error)}"
+                    warnings.warn(" ".join(message.split()), VariataWarning, stacklevel=3)

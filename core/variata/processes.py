@@ -74,9 +74,22 @@ class World:
         return work() if done is None else done
 
 
+_alone: ContextVar[bool] = ContextVar("alone", default=False)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Work that this process does by itself: it takes every example, and waits for nobody."""
+    token = _alone.set(True)
+    try:
+        yield
+    finally:
+        _alone.reset(token)
+
+
 def world() -> World:
-    """The processes that this one belongs to."""
-    if dist.is_available() and dist.is_initialized():
+    """The processes that this one works with."""
+    if not _alone.get() and dist.is_available() and dist.is_initialized():
         return World(dist.get_rank(), dist.get_world_size())
     return World()
 
@@ -109,7 +122,7 @@ def joined(device: torch.device) -> Iterator[World]:
     if not started_by_launcher() or (dist.is_available() and dist.is_initialized()):
         yield world()
         return
-    backend = "nccl" if device.type == "cuda" else "gloo"
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     if device.type == "cuda":
         torch.cuda.set_device(device)
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from contextvars import ContextVar, Token
 from typing import Any
 
 from rich.console import Console
@@ -12,6 +13,23 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 _SECONDS_BETWEEN_LINES = 2.0
 _SHOWN = ("loss", "elbo", "reconstruction", "kl")
+
+
+_current: ContextVar[Reporter | None] = ContextVar("reporter", default=None)
+
+
+def stage(title: str, total: int) -> Callable[[int], None]:
+    """A piece of work that takes a while, wherever it is done: shown by whoever reports progress now, else by nobody.
+
+    Args:
+        title: in a few words ("training lenet").
+        total: its number of steps.
+
+    Returns:
+        What is called with the number of steps done since the last call.
+    """
+    reporter = _current.get()
+    return (lambda done: None) if reporter is None else reporter.stage(title, total)
 
 
 class Reporter:
@@ -27,6 +45,7 @@ class Reporter:
         self._latest: dict[str, dict[str, Any]] = {}
         self._line = 0.0
         self._bar: Progress | None = None
+        self._token: Token[Reporter | None] | None = None
         if not quiet and sys.stderr.isatty():
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
             more = (TimeRemainingColumn(), TextColumn("{task.fields[metrics]}"))
@@ -36,9 +55,12 @@ class Reporter:
     def __enter__(self) -> Reporter:
         if self._bar:
             self._bar.start()
+        self._token = _current.set(self)
         return self
 
     def __exit__(self, *exception: object) -> None:
+        if self._token:
+            _current.reset(self._token)
         if self._bar:
             self._bar.stop()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from torch import Tensor
+from torch.distributions import Distribution
 
 from .distributions import Layer
 from .errors import Unsupported
@@ -17,9 +18,16 @@ class Terms:
         layers: one `Layer` for each stochastic layer.
         log_likelihood: log p(x | z), `[*samples, batch]`.
         samples: None, or the number of draws on the leading axis.
+        likelihood: p(x | z) at the draws, where the model says it: what simulates x with its z needs it.
     """
 
-    def __init__(self, layers: Sequence[Layer], log_likelihood: Tensor, samples: int | None) -> None:
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        log_likelihood: Tensor,
+        samples: int | None,
+        likelihood: Distribution | None = None,
+    ) -> None:
         lead = layers[-1].z.ndim - len(layers[-1].q.event_shape)
         if log_likelihood.shape != layers[-1].z.shape[:lead]:
             raise Unsupported(
@@ -30,6 +38,7 @@ class Terms:
         # Not cached_property: its lock cannot be traced into a graph.
         self._reconstruction: Tensor | None = None
         self._kl: Tensor | None = None
+        self.likelihood = likelihood
 
     def mean_over_samples(self, value: Tensor, event_dims: int = 0) -> Tensor:
         """`[*samples, batch, *event]` -> `[batch, *event]`; what has no samples axis (a KL in closed form) stays as it

@@ -324,9 +324,9 @@ def _check_coupling(model: nn.Module, loss: Any, loop: Loop) -> None:
     processes, pieces = loop.world.size, loop.training.accumulate
     if processes == 1 and pieces == 1:
         return
-    named = [*model.named_modules(), *loss.named_modules()]
-    normed = [name for name, part in named if isinstance(part, nn.modules.batchnorm._BatchNorm)]
-    normed += [name for name, part in named if isinstance(part, Network) and part.couples_batch]
+    parts = [*model.named_modules(), *loss.named_modules()]
+    normed = [name for name, part in parts if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+    normed += [name for name, part in parts if isinstance(part, Network) and part.couples_batch]
     coupled = [part for _, part in _losses(loss) if part.couples_batch]
     what = f"batch normalisation ({normed[0]})" if normed else f"{type(coupled[0]).__name__}" if coupled else ""
     remedy = "normalise by layers or groups, or " if normed else ""

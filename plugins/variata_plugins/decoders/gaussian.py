@@ -23,6 +23,7 @@ from pydantic import PositiveFloat
 from torch import Tensor, nn
 
 from variata import (
+    Autoencoder,
     Batch,
     ConfigError,
     DataSpec,
@@ -77,13 +78,14 @@ class GaussianDecoder(Decoder, Finishes):
         self.network = make(network, input=(latent,), output=output, condition=condition)
         self.logvar = nn.Parameter(torch.zeros(())) if scale == "shared" else None
         self.register_buffer("at_floor", torch.zeros((), dtype=torch.bool), persistent=False)
+        self._watching = False
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> DiagonalNormal:
         mean, *learned = unpacked(self.network(z, y), self.shape, self.count).unbind(-1)
         if isinstance(self.scale, float | int):
             return DiagonalNormal(mean, torch.full_like(mean, 2 * math.log(self.scale)), len(self.shape))
         logvar = learned[0] if self.logvar is None else self.logvar
-        if self.training:
+        if self._watching or (self.training and self.logvar is not None):
             self._watch(logvar)
         logvar = torch.logaddexp(logvar, torch.full_like(logvar, self.log_floor))
         return DiagonalNormal(mean, logvar.expand_as(mean), len(self.shape))
@@ -91,10 +93,20 @@ class GaussianDecoder(Decoder, Finishes):
     @torch.no_grad()
     def _watch(self, logvar: Tensor) -> None:
         """Notes, without reading it, whether the floor is the greater part of any variance."""
-        self.at_floor.copy_((logvar < self.log_floor).any())
+        found = (logvar < self.log_floor).any()
+        self.at_floor.copy_(found | self.at_floor if self._watching else found)
 
+    @torch.no_grad()
     def finish(self, model: Any, stream: Iterable[Batch]) -> None:
-        """Says so where the floor decides a scale at the end of training."""
+        """Says so where the floor decides a scale at the end of training: the shared one, or, of those that the network
+        gives, any at the code of any training example."""
+        if self.scale == "per_output" and isinstance(model, Autoencoder):
+            training, self._watching = model.training, True
+            model.eval()
+            for batch in stream:
+                model.reconstruct(batch.x, batch.y)
+            model.train(training)
+            self._watching = False
         if self.at_floor:
             floor = math.exp(self.log_floor / 2)
             message = (

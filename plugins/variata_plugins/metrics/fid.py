@@ -20,11 +20,12 @@ from torch import Tensor
 from variata import Data, Estimate, EvaluationSettings, Metric, Sampler, default
 
 from .extractor import Extractor, as_extractor
+from .inception import Inception
 from .samples import compare, examples, features_of
 
 
 class FID(Metric):
-    """Frechet distance of features, "fid[lenet]"; 0 is best. It is "FID" to nobody unless the features are Inception's.
+    """Frechet distance of features, "fid[lenet]"; 0 is best. By the features of Inception it is "fid", and by no other.
     Beside it stands that of as many training examples, which is about what a model of the true law would get.
 
     Args:
@@ -52,7 +53,8 @@ class FID(Metric):
         if len(train) > 1 and settings.split != "train":
             figure["of_training_examples"] = frechet_distance(found.real, train)
             note += f"; {len(train)} training examples have {figure['of_training_examples']:.4g}"
-        return {f"fid[{found.label}]": figure | found.notes | {"note": note}}
+        plain = isinstance(self.extractor, Inception) and not self.mean
+        return {"fid" if plain else f"fid[{found.label}]": figure | found.notes | {"note": note}}
 
 
 def frechet_distance(real: Tensor, drawn: Tensor) -> float:

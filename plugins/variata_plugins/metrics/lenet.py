@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,21 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from variata import Batch, Classifier, Data, DataSpec, Now, Objective, OnePhaseLoss, Seed, Term, Unsupported, train
+from variata import (
+    Batch,
+    Classifier,
+    Data,
+    DataSpec,
+    Now,
+    Objective,
+    OnePhaseLoss,
+    Seed,
+    Term,
+    Unsupported,
+    alone,
+    stage,
+    train,
+)
 
 from .cache import cache_file, read_cached, write_cached
 from .extractor import Extractor
@@ -54,12 +69,22 @@ class Network(Classifier):
 
 
 class CrossEntropy(OnePhaseLoss):
-    """-log p(y | x)."""
+    """-log p(y | x).
+
+    Args:
+        advance: called with 1 at each step of training.
+    """
 
     requires = Classifier
 
+    def __init__(self, advance: Callable[[int], None]) -> None:
+        super().__init__()
+        self.advance = advance
+
     def forward(self, model: Classifier, batch: Batch, now: Now) -> Objective:
         assert batch.y is not None
+        if torch.is_grad_enabled():
+            self.advance(1)
         log_p = model.classify(batch.x).gather(1, batch.y.long()[:, None])[:, 0]
         return Objective({"cross_entropy": Term(-log_p)})
 
@@ -110,11 +135,13 @@ class LeNet(Extractor):
     def _trained(self, data: Data) -> tuple[Network, dict[str, str]]:
         torch.manual_seed(self.seed)
         network = Network(data.spec)
-        epochs = math.ceil(self.steps / math.ceil(len(data.split("train")) / _BATCH))
+        per_epoch = math.ceil(len(data.split("train")) / _BATCH)
+        epochs = math.ceil(self.steps / per_epoch)
+        loss = CrossEntropy(stage("training lenet", epochs * per_epoch))
         options = {"epochs": epochs, "batch_size": _BATCH, "optimizer": {"use": "adam", "lr": 1e-3}}
-        with torch.enable_grad(), tempfile.TemporaryDirectory() as folder:
+        with alone(), torch.enable_grad(), tempfile.TemporaryDirectory() as folder:
             config = {"train": options, "seed": self.seed}
-            train(config, run=Path(folder) / "run", data=data, model=network, loss=CrossEntropy())
+            train(config, run=Path(folder) / "run", data=data, model=network, loss=loss)
         network.cpu().eval()
         right = [network.classify(b.x).argmax(-1) == b.y for b in data.split("test").batches(1000)]
         return network, {"accuracy": str(float(torch.cat(right).float().mean()))} if right else {}

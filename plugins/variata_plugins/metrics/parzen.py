@@ -18,7 +18,7 @@ import torch
 from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
-from variata import Data, DataError, Estimate, EvaluationSettings, Metric, Sampler, estimate
+from variata import Data, DataError, Estimate, EvaluationSettings, Metric, Sampler, estimate, stage
 
 from .samples import described, draws, examples
 
@@ -81,9 +81,10 @@ def parzen_log_likelihood(x: Tensor, centres: Tensor, bandwidths: Sequence[float
     x, centres = x.flatten(1).double(), centres.flatten(1).double()
     m, dimensions = centres.shape
     squares = centres.square().sum(1)
-    parts = []
+    parts, advance = [], stage("parzen windows", len(x))
     for part in x.split(max(1, _PAIRS // m)):
         distance = (part.square().sum(1)[:, None] + squares - 2 * part @ centres.T).clamp_(min=0)
         parts.append(torch.stack([(distance / (-2 * s * s)).logsumexp(1) for s in bandwidths]))
+        advance(len(part))
     constants = [math.log(m) + dimensions / 2 * math.log(2 * math.pi * s * s) for s in bandwidths]
     return torch.cat(parts, dim=1) - torch.tensor(constants, dtype=x.dtype)[:, None]

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from variata import Data, DataError, EvaluationSettings, LatentVariable, Sampler, Split, Unsupported
+from variata import Data, DataError, EvaluationSettings, LatentVariable, Sampler, Split, Unsupported, stage
 
 from .extractor import Extractor, fitted
 
@@ -62,9 +62,11 @@ def draws(model: Sampler, n: int, mean: bool) -> Iterator[Tensor]:
     """n samples, a block at a time."""
     if mean and not isinstance(model, LatentVariable):
         raise Unsupported(f"{type(model).__name__} has no p(x | z) whose mean could be taken: remove mean")
+    advance = stage("drawing samples", n)
     for start in range(0, n, _BLOCK):
         count = min(_BLOCK, n - start)
         yield model.generate(count).mean if mean and isinstance(model, LatentVariable) else model.sample(count)
+        advance(count)
 
 
 def described(model: Sampler, mean: bool) -> str:

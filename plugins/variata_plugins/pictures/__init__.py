@@ -1,5 +1,5 @@
-"""Pictures of a run (samples, reconstructions, chains, learning curves), and the commands `sample`, `reconstruct` and
-`inpaint`."""
+"""Pictures of a run (samples, reconstructions, chains, curves) and of its evaluation (codes, traversals,
+interpolations, KL, likelihoods), and the commands `sample`, `reconstruct` and `inpaint`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from variata import Command, hookimpl
 
 if TYPE_CHECKING:
-    from variata import RunContext
+    from variata import EvaluationContext, RunContext
 
 
 @hookimpl
@@ -29,3 +29,11 @@ def variata_run_ended(context: RunContext) -> None:
     from .of_run import draw_run
 
     draw_run(context)
+
+
+@hookimpl
+def variata_evaluated(context: EvaluationContext) -> None:
+    """Leaves codes.png, traversal.png, interpolation.png, kl.png and likelihoods.png, as far as the model allows."""
+    from .of_evaluation import draw_evaluation
+
+    draw_evaluation(context)

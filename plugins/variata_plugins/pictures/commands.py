@@ -11,7 +11,19 @@ import torch
 import typer
 from torch import Tensor
 
-from variata import Autoencoder, ConfigError, LatentVariable, Model, Problem, RunError, Sampler, Unsupported, load
+from variata import (
+    Autoencoder,
+    ConditionVectors,
+    ConfigError,
+    LabelFrequencies,
+    LatentVariable,
+    Model,
+    Problem,
+    RunError,
+    Sampler,
+    Unsupported,
+    load,
+)
 
 from .figures import draw_examples, draw_pairs
 from .of_run import title_of_samples
@@ -43,6 +55,7 @@ def sample(
         torch.manual_seed(seed)
         if mean and not isinstance(model, LatentVariable):
             raise Unsupported(f"{type(model).__name__} has no decoder whose mean could be shown")
+        y = _drawn(n, model) if y is None else y
         x = model.generate(n, y).mean if mean and isinstance(model, LatentVariable) else model.sample(n, y)
     if out.suffix == ".npz":
         save_arrays(out, x=x, **({} if y is None else {"y": y}))
@@ -91,6 +104,13 @@ def save_arrays(out: Path, **arrays: Tensor) -> None:
         np.savez_compressed(out, **numbers)
     except OSError as error:
         raise RunError(f"{out}: cannot be written: {error.strerror}") from error
+
+
+def _drawn(n: int, model: Model) -> Tensor | None:
+    """n conditions as the model itself would draw them, so that they can be kept beside the samples."""
+    known = (part for part in model.modules() if isinstance(part, LabelFrequencies | ConditionVectors))
+    conditions = next(known, None) if model.conditional else None
+    return None if conditions is None else conditions.draw(n)
 
 
 def _labels(text: str | None, n: int, model: Model) -> Tensor | None:

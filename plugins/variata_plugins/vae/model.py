@@ -67,7 +67,8 @@ class VAE(LatentVariable):
     def terms(self, x: Tensor, y: Tensor | None = None, samples: int | None = None) -> Terms:
         given = given_condition(self, y)
         layer = rsample_and_kl(self.encoder(x, *given), self.prior(*given), samples)
-        return Terms([layer], self.decoder(layer.z, *given).log_prob(x), samples)
+        likelihood = self.decoder(layer.z, *given)
+        return Terms([layer], likelihood.log_prob(x), samples, likelihood)
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         return self.encoder(x, *given_condition(self, y)).mean
