@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+import variata
 from variata import ConfigError
 from variata_plugins.networks.conv import Conv, ConvTranspose
 from variata_plugins.networks.mlp import MLP
@@ -120,6 +121,14 @@ def test_a_norm_that_couples_the_batch_says_so_and_no_other_does(make, norm):
     assert torch.allclose(alone, among) != network.couples_batch
     network.eval()
     torch.testing.assert_close(network(x[:1]), network(x)[:1])
+
+
+@pytest.mark.parametrize("preset", ["conv_vae", "gan"])
+def test_a_batch_that_a_network_couples_is_not_cut(preset, tmp_path):
+    network = "model.encoder.network" if preset == "conv_vae" else "model.generator"
+    settings = {f"{network}.norm": "batch", "train.accumulate": 2, "train.epochs": 1}
+    with pytest.raises(ConfigError, match=r"batch normalisation .*so it cannot be cut: normalise by layers or groups"):
+        variata.train(preset, settings, run=tmp_path / "run")
 
 
 def test_batch_norm_normalises_the_batch_and_keeps_running_means():
