@@ -14,8 +14,8 @@ from torch.nn.functional import softplus
 import variata
 from variata import Batch, Density, LatentVariable, Loss, Now, Objective, OnePhaseLoss, Phase, Split, Term, gathered
 from variata.processes import is_cut, joined, whole, world
-from variata.sharding import shard
 from variata.training import Loop, Training
+from variata.training.sharding import shard
 from variata_kernels import noise
 from variata_plugins.optimization.optimizers import SGD, Adam
 

@@ -11,11 +11,11 @@ from torch import nn
 
 import variata
 from variata import Batch, ConfigError, NonFinite, Now, Objective, OnePhaseLoss, Phase, Split, Term, Unsupported
-from variata.averages import Averages
 from variata.checkpoint import own_state, read_tensors
-from variata.feeding import Feed
 from variata.processes import World
 from variata.training import Loop, Training
+from variata.training.averages import Averages
+from variata.training.feeding import Feed
 from variata_plugins.optimization.optimizers import SGD, Adam, AdamW, RMSprop
 from variata_plugins.optimization.schedules import Linear
 

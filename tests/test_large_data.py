@@ -13,8 +13,8 @@ from PIL import Image
 import variata
 from variata import DataError, Rows, Split
 from variata.checkpoint import read_tensors
-from variata.feeding import Feed
 from variata.processes import World
+from variata.training.feeding import Feed
 from variata_plugins.datasets.images import ImageFolder
 from variata_plugins.datasets.shards import ShardedArrays
 

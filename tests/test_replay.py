@@ -9,7 +9,7 @@ import torch
 
 import variata
 from variata import NonFinite, RunError
-from variata.replay import replay
+from variata.training.replay import replay
 
 BREAKING = """
 import torch

@@ -18,14 +18,13 @@ from .data import Data, SplitName
 from .errors import ConfigError, Problem, RunError, VariataWarning
 from .estimates import Estimate, EvaluationSettings
 from .evaluation import EvaluationContext, evaluate_model, has_likelihood, measure
-from .fit import resumed_config, train_assembly
 from .interfaces import Metric
-from .launching import launch
 from .plugins import registry
-from .processes import alone, joined, local_device, started_by_launcher, world
+from .processes import alone, choose_device, joined, local_device, started_by_launcher, world
 from .progress import Reporter
 from .runs import Run, load
-from .training import choose_device
+from .training.fit import resumed_config, train_assembly
+from .training.launching import launch
 
 Config = str | Path | Mapping[str, Any] | Spec
 

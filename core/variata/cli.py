@@ -75,8 +75,7 @@ def evaluate(
     """Say how well a trained model models data, in nats with standard errors."""
     _load_files(plugin)
     from . import api
-    from .processes import joined, local_device, world
-    from .training import choose_device
+    from .processes import choose_device, joined, local_device, world
 
     options = api.evaluation_options([f"split={split}", *(settings or [])])
     with joined(choose_device(local_device("auto"))):
@@ -97,7 +96,7 @@ def evaluate(
 def replay(run: RunArgument, plugin: PluginFiles = None) -> None:
     """Take the step at which a run met NaN or infinity again, and say where the first bad number comes from."""
     _load_files(plugin)
-    from .replay import replay as replay_run
+    from .training.replay import replay as replay_run
 
     found = replay_run(run)
     print(found.message)
@@ -114,7 +113,7 @@ def check(config: ConfigArgument, overrides: Overrides = None, plugin: PluginFil
     """Check a configuration: every problem at once, and nothing is trained."""
     _load_files(plugin)
     from . import api
-    from .training import choose_device
+    from .processes import choose_device
 
     assembly = api.build(config, overrides or ())
     choose_device(assembly.training.device)

@@ -22,10 +22,10 @@ from .data import Data, Seed
 from .declarations import Default
 from .errors import ConfigError, Place, PluginError, Problem, article, suggest
 from .interfaces import Loss, Model
-from .options import Training
 from .plugins import Entry, Registry, registry
 from .signature import Option, Signature, place_of, signature_of
 from .sources import Live, Source, merge, read
+from .training.options import Training
 from .yaml12 import Node, dump, from_plain, number_remedy
 
 BUILT = "built"

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from .errors import RunError
+from .errors import ConfigError, Problem, RunError
 
 T = TypeVar("T")
 _PATIENCE = timedelta(minutes=10)
@@ -102,6 +102,22 @@ def started_by_launcher() -> bool:
 def first_of_several() -> bool:
     """Whether this process is the one that speaks."""
     return int(os.environ.get("RANK", "0")) == 0 or not started_by_launcher()
+
+
+def choose_device(name: str, path: str = "train.device") -> torch.device:
+    """The device that the option at `path` names.
+
+    Raises:
+        ConfigError: torch knows no such device, or it is not here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.zeros((), device=name).item()
+        return torch.device(name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(Problem(f"device {name!r} cannot be used: {reason}", path)) from error
 
 
 def local_device(name: str) -> str:

@@ -27,8 +27,8 @@ from .config import Spec, load_spec
 from .data import Data, DataSpec
 from .errors import DataError, RunError, VariataWarning
 from .plugins import LOCAL, load_file, registry
+from .processes import choose_device
 from .sources import Live, NotSaved
-from .training import choose_device
 from .yaml12 import parse_file
 
 SPEC, PLUGINS, WEIGHTS, METRICS, STATUS = "spec.yaml", "plugins.json", "model.safetensors", "metrics.jsonl", "run.json"

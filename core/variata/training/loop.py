@@ -14,16 +14,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..data import Batch, Split, on_device
+from ..errors import ConfigError, NonFinite, Problem, suggest
+from ..interfaces import Loss, Network
+from ..objective import Clock, Now, Objective
+from ..processes import is_cut, world
 from .averages import Averages
 from .compiling import CompiledMover, compile_networks
-from .data import Batch, Split, on_device
-from .errors import ConfigError, NonFinite, Problem, suggest
 from .faults import diagnosis, out_of_memory
 from .feeding import Feed
-from .interfaces import Loss, Network
-from .objective import Clock, Now, Objective
 from .options import Training
-from .processes import is_cut, world
 from .sharding import views_are_left_alone
 from .stepping import Mover, Piece, PlainMover, Taken
 
@@ -344,19 +344,3 @@ def _check_coupling(model: nn.Module, loss: Any, loop: Loop) -> None:
 def seed_training(seed: int) -> None:
     """Seeds the draws of training: another stream than that of the weights, and one for each process."""
     torch.manual_seed(seed + _TRAINING_STREAM + world().rank * _RANK_STRIDE)
-
-
-def choose_device(name: str, path: str = "train.device") -> torch.device:
-    """The device that the option at `path` names.
-
-    Raises:
-        ConfigError: torch knows no such device, or it is not here.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        torch.zeros((), device=name).item()
-        return torch.device(name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(Problem(f"device {name!r} cannot be used: {reason}", path)) from error

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from .checkpoint import own_state, write_json, write_tensors
-from .data import Batch
-from .errors import NonFinite, UserError
-from .objective import Phase
+from ..checkpoint import own_state, write_json, write_tensors
+from ..data import Batch
+from ..errors import NonFinite, UserError
+from ..objective import Phase
 
 if TYPE_CHECKING:
+    from .loop import Loop
     from .options import Training
     from .stepping import Taken
-    from .training import Loop
 
 FAULT = "fault"
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 
-from .errors import VariataWarning, reason_of
-from .logger import Logger
-from .plugins import registry
-from .processes import alone
-from .runs import RunContext
+from ..errors import VariataWarning, reason_of
+from ..logger import Logger
+from ..plugins import registry
+from ..processes import alone
+from ..runs import RunContext
 
 _METHODS = {
     "variata_run_started": "started",

@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .config import Spec
-from .errors import ConfigError, Problem, RunError
-from .plugins import registry
-from .runs import new_folder
+from ..config import Spec
+from ..errors import ConfigError, Problem, RunError
+from ..plugins import registry
+from ..runs import new_folder
 
 _GRACE = 20.0
 """Seconds that the others have to end by themselves when one has failed, before they are killed."""

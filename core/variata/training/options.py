@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
-from .declarations import default
-from .logger import Logger
-from .objective import Optimizer
+from ..declarations import default
+from ..logger import Logger
+from ..objective import Optimizer
 
 Decay = Annotated[float, Field(gt=0, lt=1)]
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from .processes import local
+from ..processes import local
 
 
 class Averages:

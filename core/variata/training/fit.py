@@ -16,20 +16,20 @@ from typing import IO, Any
 import numpy as np
 import torch
 
-from .assembly import Assembly, finish, prepare
-from .checkpoint import own_state, whole_state
-from .config import Spec, difference, load_spec
-from .data import Data
-from .errors import ConfigError, NonFinite, Problem, RunError
+from ..assembly import Assembly, finish, prepare
+from ..checkpoint import own_state, whole_state
+from ..config import Spec, difference, load_spec
+from ..data import Data
+from ..errors import ConfigError, NonFinite, Problem, RunError
+from ..processes import World, alone, assign, choose_device, joined, local_device
+from ..progress import Reporter
+from ..runs import METRICS, SPEC, Run, RunContext, new_folder, save_model, write_description
 from .faults import save_fault
 from .listening import Listening
-from .processes import World, alone, assign, joined, local_device
-from .progress import Reporter
-from .runs import METRICS, SPEC, Run, RunContext, new_folder, save_model, write_description
+from .loop import Loop, Row, seed_training
 from .saving import FOLDER, Checkpoints
 from .sharding import shard
 from .signals import Request, interruptible
-from .training import Loop, Row, choose_device, seed_training
 
 _MAY_CHANGE = ("epochs", "steps", "max_time", "patience", "checkpoint_every", "checkpoint_minutes", "keep", "loggers")
 """Options under `train` that may differ at a resume: those that make a run longer, and those that change no number."""
@@ -258,7 +258,7 @@ def check_unchanged(folder: Path, spec: Spec) -> None:
 
 
 def _live(spec: Spec) -> dict[str, Any]:
-    from .sources import Live
+    from ..sources import Live
 
     found = {key: spec[key].value for key in ("data", "model", "loss") if isinstance(spec[key], Live)}
     model = spec["model"]

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from .data import Batch, Rows, Split, on_device
-from .errors import ConfigError, DataError, Problem
-from .processes import World
+from ..data import Batch, Rows, Split, on_device
+from ..errors import ConfigError, DataError, Problem
+from ..processes import World
 
 _ORDER_STRIDE = 1_000_003
 _WORKERS = 2

@@ -24,10 +24,10 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor
 
-from .checkpoint import load_weights, own_state, read_tensors, whole_state, write_json, write_tensors
-from .errors import NonFinite, RunError
-from .processes import assign
-from .training import Loop
+from ..checkpoint import load_weights, own_state, read_tensors, whole_state, write_json, write_tensors
+from ..errors import NonFinite, RunError
+from ..processes import assign
+from .loop import Loop
 
 FOLDER, STATE = "checkpoints", "state.json"
 MODEL, TRAINING = "model.safetensors", "training.safetensors"

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from .interfaces import Network
-from .processes import World, is_cut
+from ..interfaces import Network
+from ..processes import World, is_cut
 
 
 def shard(module: nn.Module, device: torch.device, where: World) -> None:

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .data import Batch
-from .errors import ConfigError, Problem, Unsupported
-from .interfaces import Network
-from .objective import Now, Objective, Term
-from .processes import World
+from ..data import Batch
+from ..errors import ConfigError, Problem, Unsupported
+from ..interfaces import Network
+from ..objective import Now, Objective, Term
+from ..processes import World
 from .stepping import Mover, Piece, Taken
 
 

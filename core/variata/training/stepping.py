@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .data import Batch
-from .errors import ConfigError, Problem
-from .objective import Clock, Now, Objective, Optimizer, Phase, Schedule
-from .processes import World, gathering, is_cut, local
+from ..data import Batch
+from ..errors import ConfigError, Problem
+from ..objective import Clock, Now, Objective, Optimizer, Phase, Schedule
+from ..processes import World, gathering, is_cut, local
 from .sharding import reduce_whole, views_are_left_alone
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}

@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .assembly import assemble
-from .checkpoint import load_weights, read_tensors
-from .config import load_spec
-from .data import Batch, DataSpec
-from .errors import RunError
+from ..assembly import assemble
+from ..checkpoint import load_weights, read_tensors
+from ..config import load_spec
+from ..data import Batch, DataSpec
+from ..errors import RunError
+from ..objective import Clock, Now
+from ..runs import SPEC
 from .faults import FAULT, named_parameters
-from .objective import Clock, Now
-from .runs import SPEC
 from .stepping import PRECISIONS
 
 
