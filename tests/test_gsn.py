@@ -27,7 +27,7 @@ def close(actual: Any, expected: Any, tolerance: float = 1e-9) -> None:
 
 def chain(*hidden: int, data: DataSpec = BINARY, corruption: Any = None, **options: Any) -> GSN:
     corruption = Masking(rate=0.0) if corruption is None else corruption
-    model = GSN(data, hidden=hidden, corruption=corruption, **options).double()
+    model = GSN(data, hidden=hidden, corruption=corruption, activation="tanh", **options).double()
     for bias in model.bias:
         torch.nn.init.normal_(bias)
     return model
@@ -146,10 +146,10 @@ def test_grey_chains_go_on_from_coins_and_show_the_point():
 def test_noise_is_what_its_place_allows():
     with pytest.raises(ConfigError, match="use gaussian or masking"):
         variata.build("gsn", {"model.before": {"use": "salt_and_pepper"}})
-    after = variata.build("gsn", {"model.after": {"use": "salt_and_pepper"}}).model.after
-    assert (after.low, after.high) == (-1.0, 1.0)
-    after = variata.build("gsn", {"model.after": {"use": "salt_and_pepper"}, "model.activation": "sigmoid"}).model.after
-    assert (after.low, after.high) == (0.0, 1.0)
+    for activation, low in (("tanh", -1.0), ("sigmoid", 0.0)):
+        options = {"model.after": {"use": "salt_and_pepper"}, "model.activation": activation}
+        after = variata.build("gsn", options).model.after
+        assert (after.low, after.high) == (low, 1.0)
     with pytest.raises(ConfigError, match="hidden"):
         variata.build("gsn", {"model.hidden": []})
 

@@ -104,14 +104,15 @@ class Decoder(nn.Module, ABC):
     """p(x | z[, y]). Given: `data`, `latent`, `condition`, as for an encoder.
 
     `models` names the kinds of values (`DataSpec.support`) that the decoder's distribution is a law of; data of another
-    kind is refused at build, since its likelihoods would be numbers without meaning.
+    kind is refused at build, since its likelihoods would be numbers without meaning. It is empty where there is no law,
+    but a point, which any data may have.
     """
 
     models: ClassVar[tuple[str, ...]]
 
     def __init__(self, data: DataSpec) -> None:
         super().__init__()
-        if data.support not in self.models:
+        if self.models and data.support not in self.models:
             from .plugins import registry
 
             takers = registry().decoders_of(data.support)

@@ -4,7 +4,7 @@ Bars: a linear one with 32 codes within 1% of 32 principal components (computed 
 denoising one on images of which half the pixels are hidden <= 0.018. The Frechet distance of samples by a normal
 density of the codes and by a mixture is recorded beside them, whatever it is.
 
-    VARIATA_DATA=... python tests/benchmarks/autoencoders.py                      about 4 minutes
+    VARIATA_DATA=... python tests/benchmarks/autoencoders.py                      about 6 minutes
     VARIATA_DATA=... python tests/benchmarks/autoencoders.py --split validation   how the settings were chosen
 """
 

@@ -38,7 +38,7 @@ class PointDecoder(Decoder):
         ConfigError: bounds are needed, and the data has none.
     """
 
-    models = ("binary", "levels", "interval", "real")
+    models = ()
 
     def __init__(
         self,

@@ -39,7 +39,8 @@ class GSN(DenoisingChain):
         hidden: how many units each layer has, from the lowest.
         corruption: C.
         before, after: noise before and after the nonlinearity of hidden units; null for none.
-        activation: s.
+        activation: s. With tanh h and -h are nearly alike, and chains of a network that has seen little training end in
+            inverted images, which it never saw.
         burn_in, chains, thinning: as for every `Chain`, in steps.
     """
 
@@ -51,7 +52,7 @@ class GSN(DenoisingChain):
         corruption: Factory[Corruption] = default("corruption", "salt_and_pepper"),
         before: Factory[Corruption] | None = None,
         after: Factory[Corruption] | None = None,
-        activation: Literal["sigmoid", "tanh"] = "tanh",
+        activation: Literal["sigmoid", "tanh"] = "sigmoid",
         burn_in: NonNegativeInt = 100,
         chains: PositiveInt | None = None,
         thinning: PositiveInt = 10,
