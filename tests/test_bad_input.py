@@ -59,7 +59,7 @@ def check(tmp_path, command):
         ),
         (
             "extends: vae\nmodel:\n  encoder: standard_normal\n",
-            "vae.yaml:3:12 model.encoder: standard_normal is a prior, but an encoder belongs here (categorical, gaussian",
+            "vae.yaml:3:12 model.encoder: standard_normal is a prior, but an encoder belongs here (categorical, ",
         ),
         (
             "extends: vae\nmodel:\n  encoder: {network: {hidden: [200, sixty]}}\n",
