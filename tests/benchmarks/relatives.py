@@ -27,7 +27,7 @@ LATENT, DRAWS, PERMUTATIONS = 8, 1000, 1000
 DECODER = {"use": "mlp", "hidden": [256, 512], "activation": "relu"}
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "autoencoder": ("autoencoder_gmm", {}),
-    "wae_mmd": ("wae_mmd", {"loss.weight": 500.0}),
+    "wae_mmd": ("wae_mmd", {"loss.weight": 50.0}),
     "rae": ("rae", {"loss.beta": 0.05, "loss.weight": 0.02}),
     "info_vae": (
         "info_vae",
@@ -35,7 +35,7 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
             "data": {"use": "mnist", "dequantize": "uniform"},
             "model.encoder.network": {"use": "mlp", "hidden": [512, 256], "activation": "relu"},
             "model.decoder": {"use": "gaussian", "scale": 1.0, "network": DECODER},
-            "loss.lambda": 500.0,
+            "loss.lambda": 50.0,
         },
     ),
 }
@@ -70,7 +70,7 @@ def fid(run: variata.Run) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--models", nargs="+", default=list(MODELS))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -78,6 +78,7 @@ def main() -> None:
     for name in arguments.models:
         preset, options = MODELS[name]
         settings = {"data": {"use": "mnist"}, "model.latent": LATENT, "train.epochs": arguments.epochs}
+        settings["train.optimizer.lr"] = {"use": "cosine", "from": 2e-3, "to": 0.0}
         start = time.process_time()
         with tempfile.TemporaryDirectory() as folder:
             run = variata.train(preset, settings | {"seed": arguments.seed} | options, run=Path(folder) / "run")

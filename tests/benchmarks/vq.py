@@ -39,7 +39,7 @@ def of_codes(model: Any, split: Any, codes: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--epochs", type=int, default=14)
+    parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--codes", type=int, default=128)
     parser.add_argument("--positions", type=int, default=64)
     parser.add_argument("--dimensions", type=int, default=2)
