@@ -16,7 +16,7 @@ from variata import Batch, Density, LatentVariable, Loss, Now, Objective, OnePha
 from variata.processes import is_cut, joined, whole, world
 from variata.training import Loop, Training
 from variata.training.sharding import shard
-from variata_kernels import noise
+from variata_kernels import noise, reparam_kl
 from variata_plugins.optimization.optimizers import SGD, Adam
 
 LATENT = 3
@@ -138,9 +138,37 @@ def state(loop: Loop) -> dict[str, list[float]]:
     return {name: whole(value).flatten().tolist() for name, value in named.items()}
 
 
+class Sampled(nn.Module):
+    """A layer whose Gaussian is drawn by the operator, with noise that belongs to the example."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Linear(16, 2 * LATENT)
+
+    def forward(self, x: Tensor, first: int) -> Tensor:
+        draw = reparam_kl(self.net(x), torch.tensor(7), row_offset=first)
+        return (draw.z.square().sum(-1) + draw.kl).mean()
+
+
+def under_ddp(folder: str) -> None:
+    """Gradients of a batch of 8 by torch's own wrapper, which averages those of the processes."""
+    where = world()
+    torch.manual_seed(0)
+    model, x = Sampled().double(), examples(8)
+    rows = where.part(torch.arange(8))
+    wrapped = nn.parallel.DistributedDataParallel(model) if where.size > 1 else model
+    wrapped(x[rows], int(rows[0])).backward()
+    found = {name: p.grad.flatten().tolist() for name, p in model.named_parameters() if p.grad is not None}
+    if where.first:
+        Path(folder, f"ddp-{where.size}.json").write_text(json.dumps({"state": found, "rows": []}))
+
+
 def main(case: str, folder: str) -> None:
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
+    if case == "ddp":
+        with joined(torch.device("cpu")):
+            return under_ddp(folder)
     with joined(torch.device("cpu")) as where:
         loop, rows = trained(case)
         if where.size > 1:
@@ -149,6 +177,7 @@ def main(case: str, folder: str) -> None:
         found = state(loop)
         if where.first:
             Path(folder, f"{case}-{world().size}.json").write_text(json.dumps({"state": found, "rows": rows}))
+    return None
 
 
 if __name__ == "__main__":

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 
 import pytest
 import torch
 from torch import nn
 
 import variata
-from variata import Batch, ConfigError, NonFinite, Now, Objective, OnePhaseLoss, Phase, Split, Term, Unsupported
+from variata import Batch, Clock, ConfigError, NonFinite, Now, Objective, OnePhaseLoss, Phase, Split, Term, Unsupported
 from variata.checkpoint import own_state, read_tensors
 from variata.processes import World
 from variata.training import Loop, Training
 from variata.training.averages import Averages
 from variata.training.feeding import Feed
 from variata_plugins.optimization.optimizers import SGD, Adam, AdamW, RMSprop
-from variata_plugins.optimization.schedules import Linear
+from variata_plugins.optimization.schedules import Cosine, Linear, Warmup
 
 SMALL = {"model.latent": 2, "model.encoder.network.hidden": [16], "model.decoder.network.hidden": [16]}
 
@@ -141,6 +142,32 @@ def test_validation_every_n_steps():
     rows = []
     loop(validation=5, validate_steps=2, epochs=2).run(rows.append)
     assert [row["step"] for row in rows if row["split"] == "validation"] == [2, 4, 6]
+
+
+def test_a_warm_up_rises_to_the_schedule_under_way():
+    cosine = Cosine(from_=1.0, to=0.0)
+    warm = Warmup(of=cosine, steps=10)
+    for step in (0, 5, 10, 60):
+        clock = Clock(step, 10, 100)
+        assert warm(clock) == pytest.approx(cosine(clock) * min(step / 10, 1))
+    assert Warmup(of=3.0, epochs=2)(Clock(5, 10, 100)) == pytest.approx(0.75)
+    with pytest.raises(ConfigError, match="neither steps nor epochs"):
+        Warmup(of=1.0)
+
+
+def test_a_warm_up_is_written_in_yaml(tmp_path, without_pictures):
+    lr = {"use": "warmup", "steps": 4, "of": {"use": "cosine", "from": 0.01, "to": 0.0}}
+    settings = {**SMALL, "train.steps": 6, "train.log_every": 1, "train.optimizer.lr": lr}
+    rates = [row["lr"] for row in variata.train("vae", settings, run=tmp_path / "r").metrics if "lr" in row]
+    cosine = [0.01 * (1 + math.cos(math.pi * step / 6)) / 2 for step in range(6)]
+    assert rates == pytest.approx([value * min(step / 4, 1) for step, value in enumerate(cosine)])
+
+
+def test_max_time_logs_and_validates_what_is_left():
+    rows = []
+    ended = loop(validation=5, max_time=1e-9, epochs=3, log_every=100)
+    assert ended.run(rows.append)
+    assert [(row["step"], row["split"]) for row in rows] == [(1, "train"), (1, "validation")]
 
 
 def test_steps_in_place_of_epochs():

@@ -69,6 +69,16 @@ def test_two_processes_train_as_one(tmp_path, case):
         assert second == pytest.approx(first, rel=1e-9)
 
 
+@slow
+def test_the_sampling_operator_under_torchs_own_wrapper(tmp_path):
+    for count in (1, 2):
+        together(count, str(HERE / "several.py"), "ddp", str(tmp_path))
+    one, two = (json.loads((tmp_path / f"ddp-{count}.json").read_text())["state"] for count in (1, 2))
+    assert one.keys() == two.keys()
+    for name, values in one.items():
+        assert two[name] == pytest.approx(values, abs=1e-12), name
+
+
 def variata_command(*words: object, **options) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "variata", *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, **options)

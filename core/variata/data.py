@@ -174,10 +174,13 @@ class Split:
         return torch.randperm(len(self), generator=generator)
 
     def to(self, device: torch.device | str) -> Split:
-        """The same split with what is held in memory on a device."""
+        """The same split with what is held in memory on a device, where it fits."""
         if torch.device(device).type == "cpu" or not isinstance(self.x, Tensor):
             return self
-        return Split(self.x.to(device), None if self.y is None else self.y.to(device), self.transform)
+        try:
+            return Split(self.x.to(device), None if self.y is None else self.y.to(device), self.transform)
+        except torch.OutOfMemoryError:  # then each batch is copied when it is read
+            return self
 
 
 def _rows(values: Any, index: Tensor) -> Tensor:

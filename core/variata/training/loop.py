@@ -164,6 +164,7 @@ class Loop:
             if stop:
                 return False
             if late or self._is_impatient():
+                self._end_early(log, stopped)
                 break
         return True
 
@@ -221,6 +222,13 @@ class Loop:
         self.model.train()
         self.loss.train()
         return meter.read()
+
+    def _end_early(self, log: Callable[[Row], None], stopped: Callable[[], bool]) -> None:
+        """What the last rows would have said, where training ends before its last step."""
+        if values := self.meter.read():
+            log(self._row("train", values))
+        if len(self.validation) and self.validated != self.clock.step:
+            self._validate(log, stopped)
 
     def _validate(self, log: Callable[[Row], None], stopped: Callable[[], bool]) -> bool:
         """Logs a validation; whether it was the best one so far. What was cut short is not kept."""

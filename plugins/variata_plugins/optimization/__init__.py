@@ -18,4 +18,5 @@ def variata_components() -> list[Component]:
         Component("schedule", "linear", f"{here}.schedules:Linear", "A straight line, then its end value"),
         Component("schedule", "cosine", f"{here}.schedules:Cosine", "Half a cosine, then its end value"),
         Component("schedule", "cyclic", f"{here}.schedules:Cyclic", "Repeated ramps"),
+        Component("schedule", "warmup", f"{here}.schedules:Warmup", "A rise to another schedule or value"),
     ]

@@ -1,9 +1,10 @@
 r"""Numbers that change during training. Lengths are in steps or in epochs; without one, the whole of training.
 
     linear   v = from + (to - from) t                 cosine   v = to + (from - to) (1 + cos(pi t)) / 2,   0 <= t <= 1
+    warmup   v = of min(1, t / length)
 
 Loshchilov and Hutter (2017), SGDR, arXiv:1608.03983 (cosine). Fu et al. (2019), Cyclical Annealing Schedule,
-arXiv:1903.10145 (cyclic).
+arXiv:1903.10145 (cyclic). Goyal et al. (2017), Accurate, Large Minibatch SGD, arXiv:1706.02677 (warm-up).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Annotated
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from variata import Clock, ConfigError, Problem, Schedule
+from variata import Clock, ConfigError, Problem, Schedule, Scheduled
 
 
 class Constant(Schedule):
@@ -68,6 +69,24 @@ class Cosine(Schedule):
     def __call__(self, clock: Clock) -> float:
         angle = math.pi * min(self.span.fraction(clock), 1.0)
         return self.last + (self.first - self.last) * (1 + math.cos(angle)) / 2
+
+
+class Warmup(Schedule):
+    """A rise from zero to another value or schedule, which goes on meanwhile: of(t) min(1, t / length).
+
+    Args:
+        of: the number or the schedule that is risen to.
+        steps, epochs: how long the rise takes.
+    """
+
+    def __init__(self, *, of: Scheduled, steps: PositiveInt | None = None, epochs: PositiveFloat | None = None) -> None:
+        if steps is None and epochs is None:
+            raise ConfigError(Problem("says neither steps nor epochs: set how long the rise takes"))
+        self.of, self.span = of, _Span(steps, epochs)
+
+    def __call__(self, clock: Clock) -> float:
+        value = self.of(clock) if isinstance(self.of, Schedule) else self.of
+        return value * min(self.span.fraction(clock), 1.0)
 
 
 class Cyclic(Schedule):
