@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from ..data import Batch
 from ..errors import ConfigError, Problem, Unsupported
@@ -21,12 +22,15 @@ from .stepping import Mover, Piece, Taken
 def compile_networks(*modules: nn.Module) -> None:
     """Compiles the outermost networks of models and losses; conditionals stay as they are, since what they return are
     distributions."""
-    for module in modules:
-        for child in module.children():
-            if isinstance(child, Network):
-                child.compile()
-            else:
-                compile_networks(child)
+    with _checks_of_distributions():
+        import torch._dynamo  # noqa: F401 -- else the first compiled network imports it, wherever that is
+
+        for module in modules:
+            for child in module.children():
+                if isinstance(child, Network):
+                    child.compile()
+                else:
+                    compile_networks(child)
 
 
 class CompiledMover(Mover):
@@ -41,8 +45,9 @@ class CompiledMover(Mover):
             self._update = self.recipe.functional(self.optimizer)
         except Unsupported as error:
             raise ConfigError(Problem(str(error), "train.compile")) from error
-        self._lr = torch.zeros((), device=self.device)
+        self._lr = torch.zeros((), dtype=torch.float64, device=self.device)
         self._compiled: Callable[..., Any] | None = None
+        self._buffers: list[Tensor] = []
         self._size = 0
 
     def take(self, model: nn.Module, pieces: Sequence[Piece], of: int, now: Now, world: World, own: set[int]) -> Taken:
@@ -55,20 +60,25 @@ class CompiledMover(Mover):
         self._lr.fill_(self.rate(now.clock))
         if self._compiled is None:
             self._size = len(batch)
-            self._compiled = self._compile(model, batch, now)
             with _tracing():  # the first call makes the graph
-                finite, total, mean, values, metrics = self._compiled(batch.x, batch.y)
+                self._compiled = self._compile(model, batch, now)
+                found = self._compiled(batch.x, batch.y)
         else:
-            finite, total, mean, values, metrics = self._compiled(batch.x, batch.y)
+            found = self._compiled(batch.x, batch.y)
+        finite, total, mean, values, metrics, updates = found
+        if finite:
+            for buffer, value in zip(self._buffers, updates, strict=True):
+                buffer.copy_(value)  # not in the graph: there torch 2.13 loses what is written into a float64 number
         objective = Objective({name: Term(value) for name, value in values.items()}, metrics)
         return Taken([(piece, objective)], total, mean, finite=bool(finite))
 
     def _compile(self, model: nn.Module, batch: Batch, now: Now) -> Callable[..., Any]:
         phase, parameters = self.phase, list(self.phase.parameters)
         with torch.random.fork_rng(), torch.set_grad_enabled(phase.needs_gradients), self.autocast():
-            phase.loss(model, batch, now)  # makes the tensors that hold scheduled values, which a graph only reads
+            # Also makes the tensors that hold scheduled values, which a graph only reads.
+            self._buffers = [buffer for buffer, _ in phase.loss(model, batch, now).updates]
 
-        def step(x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor], dict[str, Tensor]]:
+        def step(x: Tensor, y: Tensor | None) -> tuple[Any, ...]:
             with self.autocast():
                 objective = phase.loss(model, Batch(x, y), now)
                 total = objective.total(phase.reduction)
@@ -78,12 +88,11 @@ class CompiledMover(Mover):
                 norm = torch.stack([gradient.square().sum() for gradient in present]).sum().sqrt()
                 finite = total.isfinite() & norm.isfinite()
                 self._update(self._clipped(gradients, norm), self._lr, finite)
-                for buffer, value in objective.updates:
-                    buffer.copy_(torch.where(finite, value, buffer))
                 mean = self.mean(total, len(x))
             values = {name: term.value.detach() for name, term in objective.terms.items()}
             metrics = {name: value.detach() for name, value in objective.metrics.items()}
-            return finite, total.detach(), mean.detach(), values, metrics
+            updates = [value.detach() for _, value in objective.updates]
+            return finite, total.detach(), mean.detach(), values, metrics, updates
 
         mode = "reduce-overhead" if self.device.type == "cuda" else None
         return torch.compile(step, fullgraph=True, dynamic=False, mode=mode)
@@ -101,8 +110,21 @@ class CompiledMover(Mover):
 def _tracing() -> Iterator[None]:
     """`autograd.grad` is traced within a step alone: with that flag set for everything, a compiled `backward` would
     train nothing, silently. Draws are torch's own, as without a graph."""
-    import torch._dynamo.config as dynamo
-    import torch._inductor.config as inductor
+    with _checks_of_distributions():
+        import torch._dynamo.config as dynamo
+        import torch._inductor.config as inductor
 
-    with dynamo.patch(trace_autograd_ops=True), inductor.patch(fallback_random=True):
+        with dynamo.patch(trace_autograd_ops=True), inductor.patch(fallback_random=True):
+            Distribution.set_default_validate_args(False)  # what they look at is not known while tracing
+            yield
+
+
+@contextmanager
+def _checks_of_distributions() -> Iterator[None]:
+    """Whether torch's distributions check their arguments is as it was afterwards: torch's compiler switches that off
+    for the whole process when it is imported."""
+    before = Distribution._validate_args
+    try:
         yield
+    finally:
+        Distribution.set_default_validate_args(before)

@@ -4,6 +4,7 @@ is one number, and each process takes a part of each batch that no other has."""
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
@@ -37,7 +38,7 @@ class Feed:
         self.split, self.seed, self.where, self.device = split, seed, where, device
         self.size = min(batch_size, len(split))
         self.steps_per_epoch = math.ceil(len(split) / self.size)
-        self.workers = (_WORKERS if isinstance(split.x, Rows) else 0) if workers is None else workers
+        self.workers = (_workers() if isinstance(split.x, Rows) else 0) if workers is None else workers
         self._order = lru_cache(maxsize=1)(self._order_of_epoch)
 
     @property
@@ -74,6 +75,7 @@ class Feed:
                 prefetch_factor=2,
                 pin_memory=self.device.type == "cuda",
                 collate_fn=_as_it_is,
+                generator=torch.Generator(),  # else it would draw a seed from training's own
                 multiprocessing_context="forkserver",
             )
         except (AttributeError, TypeError) as error:
@@ -92,6 +94,12 @@ class Feed:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._order = lru_cache(maxsize=1)(self._order_of_epoch)
+
+
+def _workers() -> int:
+    """Two, where the machine has as many cores for them."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(_WORKERS, cores)
 
 
 class _Reading(Dataset[tuple[Batch, int, int]]):

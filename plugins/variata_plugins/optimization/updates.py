@@ -25,7 +25,7 @@ def adam_update(optimizer: torch.optim.Optimizer, decoupled: bool) -> Update:
             if g is None:
                 continue
             state = optimizer.state[x]
-            t = state["step"] + 1
+            t = state["step"].double() + 1  # as torch's own: 1 - b^t is small
             start = x
             if decay:
                 start, g = (x * (1 - lr * decay), g) if decoupled else (x, g + decay * x)
@@ -63,7 +63,7 @@ def sgd_update(optimizer: torch.optim.Optimizer) -> Update:
 
 def _keep(accepted: Tensor, *pairs: tuple[Tensor, Tensor]) -> None:
     for old, new in pairs:
-        old.copy_(torch.where(accepted, new, old))
+        old.copy_(torch.where(accepted, new.to(old.dtype), old))
 
 
 def _begin(optimizer: torch.optim.Optimizer, *names: str, step: bool = False) -> None:
