@@ -205,6 +205,8 @@ class Stream:
 
 def on_device(batch: Batch, device: torch.device | str) -> Batch:
     """The batch on a device."""
+    if batch.x.device == torch.device(device):
+        return batch
     y = None if batch.y is None else batch.y.to(device)
     return Batch(batch.x.to(device), y, batch.index)
 

@@ -138,15 +138,19 @@ class Objective:
         """The scalar to differentiate: terms of examples are averaged (or summed) with their weights. A term whose
         weights are all zero is zero."""
         total: Tensor | None = None
+        examples: Tensor | None = None  # what has a value for each, added up before it is averaged once
         for term in self.terms.values():
             value = term.value
-            if value.ndim:
-                if term.weight is not None:
-                    value = _ratio(value, term.weight) if reduction == "mean" else (value * term.weight).sum()
-                else:
-                    value = value.mean() if reduction == "mean" else value.sum()
+            if value.ndim and term.weight is not None:
+                value = _ratio(value, term.weight) if reduction == "mean" else (value * term.weight).sum()
             if not (isinstance(term.scale, float | int) and term.scale == 1):
                 value = value * term.scale
+            if value.ndim:
+                examples = value if examples is None else examples + value
+            else:
+                total = value if total is None else total + value
+        if examples is not None:
+            value = examples.mean() if reduction == "mean" else examples.sum()
             total = value if total is None else total + value
         assert total is not None, "an objective needs a term"
         return total

@@ -93,6 +93,8 @@ class Mover(ABC):
         except ValueError as error:
             raise ConfigError(Problem(f"the optimizer refuses its options: {error}", where)) from error
         self.dtype = PRECISIONS.get(precision) if phase.autocast else None
+        self._found = torch.zeros((), dtype=torch.float32, device=device)
+        self._one = torch.ones_like(self._found)
         self.scaler = torch.amp.GradScaler(device.type) if self.dtype is torch.float16 else None
         if self.scaler is not None and self.is_cut:
             raise ConfigError(Problem("fp16 is not for weights that are cut: use bf16", "train.precision"))
@@ -140,7 +142,7 @@ class Mover(ABC):
             self.scaler.unscale_(self.optimizer)
         assert taken.total is not None
         present = [gradient for gradient in gradients if gradient is not None]
-        sound = self._agreed(_all_finite(present), world)
+        sound = self._agreed(_all_finite(present, self._found, self._one), world)
         # What overflows in half precision is the scaler's to mend, by a smaller scale.
         taken.finite = math.isfinite(taken.total.item()) and (sound or self.scaler is not None)
         if not taken.finite:
@@ -274,15 +276,18 @@ class PlainMover(Mover):
         return self.take_as_written(model, pieces, of, now, world, own)
 
 
-def _all_finite(gradients: list[Tensor]) -> bool:
-    """One pass over everything; that of mixed precision is the only one that torch has for it."""
+def _all_finite(gradients: list[Tensor], found: Tensor, one: Tensor) -> bool:
+    """One pass over everything; that of mixed precision is the only one that torch has for it. `found` stays zero where
+    all are finite."""
     if not gradients:
         return True
-    found = torch.zeros((), dtype=torch.float32, device=gradients[0].device)
     torch._amp_foreach_non_finite_check_and_unscale_(  # pyright: ignore[reportPrivateImportUsage]
-        gradients, found, torch.ones_like(found)
+        gradients, found, one
     )
-    return not found.item()
+    if finite := not found.item():
+        return finite
+    found.zero_()
+    return finite
 
 
 class Sums:

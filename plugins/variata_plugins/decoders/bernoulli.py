@@ -82,8 +82,11 @@ class IndependentBernoulli(Distribution):
         return self.logits.sigmoid()
 
     def log_prob(self, value: Tensor) -> Tensor:
-        value = value.expand(torch.broadcast_shapes(value.shape, self.logits.shape))
-        losses = binary_cross_entropy_with_logits(self.logits.expand_as(value), value, reduction="none")
+        logits = self.logits
+        if value.shape != logits.shape:
+            value = value.expand(torch.broadcast_shapes(value.shape, logits.shape))
+            logits = logits.expand_as(value)
+        losses = binary_cross_entropy_with_logits(logits, value, reduction="none")
         return -losses.flatten(losses.ndim - len(self.event_shape)).sum(-1)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
