@@ -3,7 +3,7 @@
 Test -ELBO, and NLL by 100 importance samples, of 2,000 test images; each of its own model, so that neither is a figure
 of the other. No bar is published for these networks.
 
-    VARIATA_DATA=... python tests/benchmarks/discrete.py                  about 5 minutes
+    VARIATA_DATA=... python tests/benchmarks/discrete.py                  about 3 minutes
 """
 
 from __future__ import annotations
