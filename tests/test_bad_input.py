@@ -68,7 +68,7 @@ def check(tmp_path, command):
         (
             "extends: vae\ntrain: {optimizer: {lr: 0.00025d}}\n",
             "vae.yaml:2:25 train.optimizer.lr: must be a valid number or a schedule "
-            "(constant, cosine, cyclic, linear) (got '0.00025d'); write 0.00025, without 'd'",
+            "(constant, cosine, cyclic, linear, warmup) (got '0.00025d'); write 0.00025, without 'd'",
         ),
         (
             "extends: vae\ntrain: {batch_size: 1_000}\n",

@@ -132,7 +132,7 @@ def test_a_schedule_may_stand_where_a_number_may():
     assert variata.build(of_odd(weight=2)).model.received["weight"] == 2.0
     schedule = variata.build(of_odd(weight={"use": "linear", "from": 0, "to": 1})).model.received["weight"]
     assert isinstance(schedule, Linear)
-    known = "(constant, cosine, cyclic, linear)"
+    known = "(constant, cosine, cyclic, linear, warmup)"
     assert problems(of_odd(weight="lots")) == [
         f"python model.weight: must be a valid number or a schedule {known} (got 'lots')"
     ]
