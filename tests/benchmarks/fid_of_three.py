@@ -24,7 +24,7 @@ import torch
 
 import variata
 
-EPOCHS = {"autoencoder_gmm": 8, "grey_vae": 6, "wgan_gp": 14}
+EPOCHS = {"autoencoder_gmm": 8, "grey_vae": 12, "wgan_gp": 14}
 SETTINGS: dict[str, dict[str, Any]] = {
     "autoencoder_gmm": {"train.optimizer.lr": {"use": "cosine", "from": 2e-3, "to": 0.0}},
     "grey_vae": {"train.optimizer.lr": {"use": "cosine", "from": 2e-3, "to": 0.0}},
