@@ -13,7 +13,7 @@ from torch.nn.functional import softplus
 
 import variata
 from variata import Batch, Density, LatentVariable, Loss, Now, Objective, OnePhaseLoss, Phase, Split, Term, gathered
-from variata.processes import is_cut, joined, whole, world
+from variata.processes import is_cut, joined, leave, whole, world
 from variata.training import Loop, Training
 from variata.training.sharding import shard
 from variata_kernels import noise, reparam_kl
@@ -182,3 +182,4 @@ def main(case: str, folder: str) -> None:
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+    leave(0)

@@ -306,7 +306,9 @@ def main() -> None:
         if status == 130:  # what typer makes of Ctrl-C
             raise KeyboardInterrupt
         sys.stdout.flush()
-        sys.exit(status if isinstance(status, int) else 0)
+        _exit(status if isinstance(status, int) else 0)
+    except SystemExit as ended:
+        _exit(ended.code if isinstance(ended.code, int) else 0 if ended.code is None else 1)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
@@ -322,7 +324,15 @@ def main() -> None:
             raise
         for problem in problems:
             print(f"error: {problem}", file=sys.stderr)
-        sys.exit(2)
+        _exit(2)
+
+
+def _exit(status: int) -> None:
+    if "torch" in sys.modules:
+        from .processes import leave
+
+        leave(status)
+    sys.exit(status)
 
 
 def _problems(error: Exception) -> list[Problem]:

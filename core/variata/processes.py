@@ -4,6 +4,7 @@ which nothing is communicated."""
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -99,6 +100,15 @@ def started_by_launcher() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
+def leave(status: int) -> None:
+    """Ends a process that was one of several at once, where its work is done: threads of torch's communication that are
+    still about when the interpreter is taken down can abort it, and with it a run that has succeeded."""
+    if started_by_launcher():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
 def first_of_several() -> bool:
     """Whether this process is the one that speaks."""
     return int(os.environ.get("RANK", "0")) == 0 or not started_by_launcher()
@@ -147,6 +157,7 @@ def joined(device: torch.device) -> Iterator[World]:
         raise RunError(f"the processes cannot reach one another: {_line(error)}") from error
     try:
         yield world()
+        world().gather(None)  # nobody goes while another still listens to it
     finally:
         dist.destroy_process_group()
 
