@@ -57,7 +57,7 @@ docs: $(INSTALLED) ## check the links of the documents, and run the examples in 
 	@$(PYTEST) tests/test_links.py $(PACKAGES)
 
 bench: $(INSTALLED) ## every benchmark, one after the other; most need VARIATA_DATA
-	@for file in $(filter-out %/__init__.py,$(wildcard tests/benchmarks/*.py)); do \
+	@for file in $(filter-out %/throughput_pythae.py,$(wildcard tests/benchmarks/*.py)); do \
 		echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
 
 clean: ## remove the environment, caches, builds and the demo's run

@@ -212,6 +212,12 @@ def test_patience_waits_for_the_end_of_a_warm_up():
     assert (trained.clock.step, trained.best) == (6, (-1.0, 4))
 
 
+@pytest.mark.parametrize("option", [{"patience": 2}, {"keep_best": True}])
+def test_what_looks_at_validations_is_refused_where_there_are_none(option):
+    with pytest.raises(ConfigError, match="looks at validations, and there is no validation split"):
+        loop(**option)
+
+
 def test_a_monitor_that_is_not_logged_is_named():
     with pytest.raises(ConfigError, match=r"no validation has 'los', did you mean loss\?"):
         loop(Given({}), n=10, validation=5, patience=2, monitor="los").run(lambda row: None)

@@ -185,6 +185,9 @@ def test_a_longer_run_may_be_asked_for_and_nothing_else(tmp_path, command):
     assert "loss.beta: 1.0 -> 2" in err
     assert "train.batch_size: 100 -> 50" in err
     assert variata.load(folder).spec["train"].options["epochs"] == 3
+    status, _, err = command("train", folder, "--resume", "train.epochs=1")
+    assert status == 2
+    assert "train.epochs: 3 -> 1" in err
 
 
 def test_resuming_a_finished_run_changes_nothing(tmp_path):

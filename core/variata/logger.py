@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from .runs import RunContext
 
 
+# Not every logger cares for every moment, so no method is abstract (B024, B027): what is not written does nothing.
 class Logger(ABC):  # noqa: B024 -- every method has a sensible default: to do nothing
     """Listens to one run that asks for it under `train.loggers`. The moments are those of the hooks of a run; one that
     raises is a warning, and training goes on. In several processes only the first one has loggers.

@@ -68,11 +68,21 @@ class World:
 
     def first_alone(self, work: Callable[[], T]) -> T:
         """Does something once in the first process, and then in the others, which find what it left (a download)."""
-        if self.size == 1:
+        if not self.first:
+            self.shared(None)
             return work()
-        done = work() if self.first else None
+        done = work()
         self.shared(None)
-        return work() if done is None else done
+        return done
+
+    def rows(self, own: Tensor) -> tuple[Tensor, list[int]]:
+        """The rows of all processes, `[rows, ...]` of each, in their order; and how many each has."""
+        sizes = self.gather(len(own))
+        padded = own.new_zeros(max(sizes), *own.shape[1:])
+        padded[: len(own)] = own
+        parts = [torch.empty_like(padded) for _ in sizes]
+        _told(lambda: dist.all_gather(parts, padded))
+        return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)]), sizes
 
 
 _alone: ContextVar[bool] = ContextVar("alone", default=False)
@@ -164,6 +174,7 @@ def joined(device: torch.device) -> Iterator[World]:
 
 def is_cut(value: Tensor) -> bool:
     """Whether each process holds a part of a tensor, as with `train.strategy: sharded`."""
+    # By its method: the class is in a module that takes most of a second to import, for every run that cuts nothing.
     return hasattr(value, "full_tensor")
 
 
@@ -215,14 +226,9 @@ def gathered(x: Tensor) -> Tensor:
 class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, where: World) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        sizes = where.gather(len(x))
-        ctx.where, ctx.sizes = where, sizes
-        longest = max(sizes)
-        padded = x.new_zeros(longest, *x.shape[1:])
-        padded[: len(x)] = x
-        parts = [torch.empty_like(padded) for _ in sizes]
-        _told(lambda: dist.all_gather(parts, padded))
-        return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+        everybody, ctx.sizes = where.rows(x)
+        ctx.where = where
+        return everybody
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -39,14 +39,7 @@ def gather(columns: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for name, (dtype, shape) in known.items():
         own = columns[name] if name in columns else torch.empty(0, *shape)
         own = own.to(device, torch.float64)  # which every backend sends
-        counts = [torch.zeros(1, dtype=torch.int64, device=device) for _ in range(here.size)]
-        distributed.all_gather(counts, torch.tensor([len(own)], device=device))
-        most = max(int(count) for count in counts)
-        padded = torch.cat([own, own.new_zeros(most - len(own), *shape)])
-        parts = [torch.empty_like(padded) for _ in range(here.size)]
-        distributed.all_gather(parts, padded)
-        rows = torch.cat([part[: int(count)] for part, count in zip(parts, counts, strict=True)])
-        found[name] = rows.to("cpu", dtype)
+        found[name] = here.rows(own)[0].to("cpu", dtype)
     return found
 
 

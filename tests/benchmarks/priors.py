@@ -10,34 +10,17 @@ it.
 from __future__ import annotations
 
 import argparse
-import tempfile
-import time
-from pathlib import Path
 from typing import Any
 
+import on_mnist
 import records
 import torch
-
-import variata
 
 
 def seen(settings: dict[str, Any], samples: int) -> dict[str, Any]:
     """Trains on MNIST and evaluates on its test images."""
-    mnist = {"data.use": "mnist", "data.binarize": "dynamic"}
-    assembly = variata.build("vamp_vae", mnist | settings)
-    assembly.data.split("train")
-    with tempfile.TemporaryDirectory() as folder:
-        start = time.process_time()
-        run = variata.train_assembly(assembly, run=Path(folder) / "run")
-        trained = time.process_time()
-        found = variata.evaluate(run, samples=samples)
-        evaluated = time.process_time()
-    wanted = ("value", "standard_error", "monte_carlo_error", "samples", "examples")
-    figures = {
-        name: {key: found[name][key] for key in wanted if found[name].get(key) is not None}
-        for name in ("nll", "elbo", "kl", "gap", "effective_samples", "active_units")
-    }
-    seconds = {"train": round(trained - start, 1), "evaluate": round(evaluated - trained, 1)}
+    found, seconds = on_mnist.seen("vamp_vae", settings, samples)
+    figures = on_mnist.chosen(found, ("nll", "elbo", "kl", "gap", "effective_samples", "active_units"))
     print(settings, figures, seconds, flush=True)
     return {"epochs": settings["train.epochs"], "cpu_seconds": seconds, **figures}
 

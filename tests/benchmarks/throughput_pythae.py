@@ -19,6 +19,7 @@ from torch import nn
 torch.set_num_threads(1)
 logging.disable(logging.CRITICAL)
 
+# Imported when the threads are set and pythae can no longer log: it does both when it is imported (E402).
 from pythae.data.datasets import BaseDataset  # noqa: E402
 from pythae.models import VAE, VAEConfig  # noqa: E402
 from pythae.models.base.base_utils import ModelOutput  # noqa: E402

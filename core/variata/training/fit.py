@@ -15,6 +15,7 @@ from typing import IO, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..assembly import Assembly, finish, prepare
 from ..checkpoint import own_state, whole_state
@@ -33,6 +34,7 @@ from .signals import Request, interruptible
 
 _MAY_CHANGE = ("epochs", "steps", "max_time", "patience", "checkpoint_every", "checkpoint_minutes", "keep", "loggers")
 """Options under `train` that may differ at a resume: those that make a run longer, and those that change no number."""
+_LENGTHS = ("epochs", "steps", "max_time")
 
 
 class Fit:
@@ -152,7 +154,7 @@ class Fit:
             if each_step:
                 self.listening.notify("variata_step_ended", context)
 
-        def save(best: bool = False) -> None:
+        def save() -> None:
             self._save(loop, file)
             self.listening.notify("variata_checkpoint_saved", context)
 
@@ -174,13 +176,18 @@ class Fit:
                 self._save_model({"status": "running", "step": loop.clock.step, "seconds": seconds})
 
     def _save_model(self, described: dict[str, Any]) -> None:
-        """Writes the model's weights, put together where they are cut."""
+        """Writes the model's weights."""
+        weights = self._put_together()
+        if self.where.first:
+            save_model(self.folder, weights, described)
+
+    def _put_together(self) -> dict[str, Tensor]:
+        """The model's weights, whole; where they are cut, whoever looks at the model gets them too."""
         weights = whole_state(self.model)
         if self.context.model is not self.model:
             for name, value in own_state(self.context.model).items():
                 assign(value, weights[name])
-        if self.where.first:
-            save_model(self.folder, weights, described)
+        return weights
 
     def _evaluation_weights(self, loop: Loop) -> None:
         if self.training.keep_best and loop.best is not None:
@@ -190,10 +197,8 @@ class Fit:
 
     def _finish(self) -> None:
         """Lets parts learn from the data with the trained weights, whole."""
-        if self.context.model is not self.model:
-            for name, value in whole_state(self.model).items():
-                assign(own_state(self.context.model)[name], value)
-            self.model = self.context.model
+        self._put_together()
+        self.model = self.context.model
         if self.where.first:
             with alone():
                 finish(self.model, self.data)
@@ -251,10 +256,18 @@ def check_unchanged(folder: Path, spec: Spec) -> None:
     before, now = load_spec(folder / SPEC, live=_live(spec)), spec
     old, new = before.root.options["train"].options, now.root.options["train"].options
     for name in _MAY_CHANGE:
-        old[name] = new[name]
+        if name not in _LENGTHS or _is_longer(old[name], new[name], name == "max_time"):
+            old[name] = new[name]
     if changed := difference(before, now):
         lines = [Problem(f"{folder}: goes on only as it was begun: {line}", "") for line in changed]
         raise RunError([*lines, Problem("train without --resume, in another --run, to change these")])
+
+
+def _is_longer(old: float | None, new: float | None, without_is_endless: bool) -> bool:
+    """Whether a length was raised; None is no limit, or says nothing where another option does."""
+    if new is None or old is None:
+        return new is None and without_is_endless
+    return new > old
 
 
 def _live(spec: Spec) -> dict[str, Any]:

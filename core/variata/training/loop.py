@@ -81,6 +81,9 @@ class Loop:
         self.clock = Clock(0, steps, training.steps or steps * training.epochs)
         self.now = Now(self.clock, self.device)
         _check_coupling(model, loss, self)
+        for name in ("patience", "keep_best"):
+            if getattr(training, name) and not len(validation):
+                raise ConfigError(Problem("looks at validations, and there is no validation split", f"train.{name}"))
         everything = list(dict.fromkeys([*model.parameters(), *loss.parameters()]))
         self.is_cut = any(is_cut(parameter) for parameter in everything)
         kind = CompiledMover if training.compile == "step" else PlainMover
@@ -101,7 +104,7 @@ class Loop:
         if training.compile == "model":
             compile_networks(model, loss)
         self.averages = None if training.ema is None else Averages(model, training.ema)
-        buffers = {f"{prefix}{name}": b for prefix, m in _losses(loss) for name, b in m.named_buffers()}
+        buffers = dict(loss.named_buffers())
         self.local = {name: buffers[name] for name in _per_process(loss)}
         self._local_ids = {id(buffer) for buffer in self.local.values()}
         self.meter = Meter()
@@ -128,7 +131,7 @@ class Loop:
         log: Callable[[Row], None],
         stepped: Callable[[], None] = lambda: None,
         stopped: Callable[[], bool] = lambda: False,
-        save: Callable[[bool], None] = lambda best: None,
+        save: Callable[[], None] = lambda: None,
     ) -> bool:
         """Trains to the end, or until `stopped()`.
 
@@ -136,7 +139,7 @@ class Loop:
             log: gets each row of metrics.
             stepped: called after each step.
             stopped: asked after each step.
-            save: called where a checkpoint is due, with whether its validation is the best one so far.
+            save: called where a checkpoint is due.
 
         Returns:
             Whether the end was reached.
@@ -159,7 +162,7 @@ class Loop:
             best = self._validate(log, stopped) if self._validation_is_due() else False
             stop, due, late = self._agreed(stopped(), self._checkpoint_is_due(), self._is_late())
             if due or stop or (best and self.training.keep_best):
-                save(best)
+                save()
                 self._saved = time.monotonic()
             if stop:
                 return False

@@ -2,9 +2,8 @@
 ends as it would have ended.
 
 A checkpoint is a folder `checkpoints/step-N`, written beside and renamed when it is whole. It holds safetensors and
-JSON
-alone: `model` (weights as training moves them), `training` (the loss's state, optimisers, averages), for each process
-`rank-R` (generators, chains, what is not logged yet), and `state.json`.
+JSON alone: `model` (weights as training moves them), `training` (the loss's state, optimisers, averages), for each
+process `rank-R` (generators, chains, what is not logged yet), and `state.json`.
 """
 
 from __future__ import annotations

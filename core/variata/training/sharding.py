@@ -5,7 +5,7 @@ training."""
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from ..interfaces import Network
-from ..processes import World, is_cut
+from ..processes import World
 
 
 def shard(module: nn.Module, device: torch.device, where: World) -> None:
@@ -36,19 +36,6 @@ def _outermost(module: nn.Module) -> Iterable[nn.Module]:
             yield from _outermost(child)
         elif any(parameter.requires_grad for parameter in child.parameters()):
             yield child
-
-
-def reduce_whole(parameters: Sequence[nn.Parameter], where: World) -> None:
-    """Sums the gradients of what is not cut over processes; those of what is cut are summed already."""
-    plain = [parameter for parameter in parameters if not is_cut(parameter)]
-    if not plain:
-        return
-    parts = [torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in plain]
-    there = torch.tensor([float(p.grad is not None) for p in plain], device=parts[0].device, dtype=parts[0].dtype)
-    flat = where.sum(torch.cat([*parts, there]))
-    *summed, there = flat.split([*(part.numel() for part in parts), len(plain)])
-    for parameter, gradient, known in zip(plain, summed, there.tolist(), strict=True):
-        parameter.grad = gradient.view_as(parameter) if known else None
 
 
 @contextmanager

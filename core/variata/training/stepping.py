@@ -17,7 +17,7 @@ from ..data import Batch
 from ..errors import ConfigError, Problem
 from ..objective import Clock, Now, Objective, Optimizer, Phase, Schedule
 from ..processes import World, gathering, is_cut, local
-from .sharding import reduce_whole, views_are_left_alone
+from .sharding import views_are_left_alone
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -222,11 +222,18 @@ class Mover(ABC):
             total = here.detach() if total is None else total + here.detach()
             taken.objectives.append((piece, objective.detached()))
         assert total is not None
-        reduce_whole(self.phase.parameters, world)
-        gradients = [None if p.grad is None else local(p.grad) for p in self.phase.parameters]
+        # Those of what is cut are summed over processes already; those of what is whole are not, nor is the total.
+        uncut = [p for p in self.phase.parameters if not is_cut(p)]
+        sums = Sums(uncut)
+        sums.add([p.grad for p in uncut], total, None)
+        summed, taken.total = sums.reduced(world)
+        of_uncut = dict(zip(map(id, uncut), summed, strict=True))
+        gradients = [
+            of_uncut[id(p)] if id(p) in of_uncut else None if p.grad is None else local(p.grad)
+            for p in self.phase.parameters
+        ]
         for parameter in self.parameters:
             parameter.grad = None
-        taken.total = world.sum(total)
         taken.mean = self.mean(taken.total, of)
         return gradients
 
@@ -321,7 +328,7 @@ class Sums:
             ]
             ones = torch.ones((), device=device) if weight is None else weight
             extra = torch.cat([value.reshape(1), ones.reshape(1).to(value), torch.tensor(present, device=device)])
-            flat = world.sum(torch.cat([*parts, extra.to(parts[0].dtype)]))
+            flat = world.sum(torch.cat([*parts, extra.to(parts[0].dtype) if parts else extra]))
             sizes = [part.numel() for part in parts]
             *summed, value, ones, there = flat.split([*sizes, 1, 1, len(parts)])
             value, weight = value[0], None if weight is None else ones[0]
