@@ -60,13 +60,55 @@ def test_a_model_without_a_likelihood_is_measured_by_what_is_asked_for(tmp_path)
         def sample(self, n, condition=None):
             return torch.rand(n, *self.spec.shape)
 
+    class Blind(variata.Model):
+        pass
+
     run = variata.train("vae", {"train.epochs": 1}, run=tmp_path / "run")
     run.model = Noise(run.data.spec)
     assert list(variata.evaluate(run, metrics=[{"use": "fid", "extractor": "pixels", "samples": 50}])) == [
         "fid[pixels]"
     ]
-    with pytest.raises(variata.Unsupported, match="no likelihood to evaluate"):
+    statistics = {"sample_mean_distance", "sample_variance_ratio", "sample_distinct"}
+    assert set(variata.evaluate(run)) == {*statistics, "parzen"}
+    by_validation = variata.evaluate(run, split="validation")  # which chooses parzen's bandwidth
+    assert set(by_validation) == statistics
+    run.model = Blind(run.data.spec)
+    with pytest.raises(variata.Unsupported, match=r"no likelihood to evaluate.*name metrics"):
         variata.evaluate(run)
+
+
+def test_a_plugin_says_what_is_measured_of_its_models_and_one_that_fails_loses_nobody_elses(tmp_path):
+    class Silent(variata.Model):
+        pass
+
+    class Answer(variata.Metric):
+        def measure(self, model, data, settings):
+            return {"answer": {"value": 42.0, "standard_error": None}}
+
+    class Helpful:
+        @variata.hookimpl
+        def variata_components(self):
+            return [variata.Component("metric", "answer", Answer)]
+
+        @variata.hookimpl
+        def variata_default_metrics(self, context):
+            return ["answer"] if isinstance(context.model, Silent) else []
+
+    class Broken:
+        @variata.hookimpl
+        def variata_default_metrics(self, context):
+            raise ValueError("out of ideas")
+
+    run = variata.train("vae", {"train.epochs": 1}, run=tmp_path / "run")
+    run.model = Silent(run.data.spec)
+    with (
+        variata.plugin(Broken(), "broken"),
+        variata.plugin(Helpful(), "helpful"),
+        pytest.warns(variata.VariataWarning, match="broken failed in variata_default_metrics: .*out of ideas"),
+    ):
+        found = variata.evaluate(run)
+    assert found["answer"]["value"] == 42.0
+    assert set(found) == {"answer"}
 
 
 def test_the_guide_names_every_metric_and_extractor_and_its_commands_are_understood():

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         Seed,
         Shape,
         Split,
+        SplitName,
         check_finite,
         common_spec,
         infer_spec,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     )
     from .distributions import DiagonalNormal, Layer, StandardNormal, register_rsample_and_kl, rsample_and_kl
     from .estimates import Estimate, EvaluationSettings, bits_per_dimension, estimate, measure_of
-    from .evaluation import EvaluationContext, log_likelihoods
+    from .evaluation import EvaluationContext, MetricsContext, log_likelihoods
     from .interfaces import (
         Autoencoder,
         Chain,
@@ -82,11 +83,11 @@ _LAZY = {
     "assembly": "make",
     "api": "Assembly build evaluate load prepare train train_assembly",
     "conditions": "ConditionVectors LabelFrequencies asked_condition conditions_of given_condition",
-    "data": "Batch Data DataSpec Factor FactorData Rows Seed Shape Split check_finite common_spec infer_spec "
+    "data": "Batch Data DataSpec Factor FactorData Rows Seed Shape Split SplitName check_finite common_spec infer_spec "
     "split_rows",
     "distributions": "DiagonalNormal Layer StandardNormal register_rsample_and_kl rsample_and_kl",
     "estimates": "Estimate EvaluationSettings bits_per_dimension estimate measure_of",
-    "evaluation": "EvaluationContext log_likelihoods",
+    "evaluation": "EvaluationContext MetricsContext log_likelihoods",
     "interfaces": "Autoencoder Chain Classifier Corruption Decoder Density Encoder Energy Factory Finishes "
     "LatentVariable Loss Marginals Metric Model Network OnePhaseLoss Prepares Prior Sampler Shared",
     "joint_law": "Joint ancestral joint",
@@ -152,6 +153,7 @@ __all__ = [
     "Loss",
     "Marginals",
     "Metric",
+    "MetricsContext",
     "Model",
     "Network",
     "NonFinite",
@@ -177,6 +179,7 @@ __all__ = [
     "Shape",
     "Shared",
     "Split",
+    "SplitName",
     "StandardNormal",
     "Term",
     "Terms",

@@ -17,7 +17,7 @@ from .config import Spec, check_options, load_spec
 from .data import Data, SplitName
 from .errors import ConfigError, Problem, RunError, VariataWarning
 from .estimates import Estimate, EvaluationSettings
-from .evaluation import EvaluationContext, evaluate_model, has_likelihood, measure
+from .evaluation import EvaluationContext, MetricsContext, evaluate_model, has_likelihood, measure
 from .interfaces import Metric
 from .plugins import registry
 from .processes import alone, choose_device, joined, local_device, started_by_launcher, world
@@ -126,7 +126,8 @@ def evaluate(
         split: "train", "validation" or "test".
         samples: importance samples for each example.
         ais_steps, ais_chains: of annealed importance sampling, where an energy model needs it.
-        metrics: further metrics: names, mappings with `use`, or `Metric` objects.
+        metrics: further metrics: names, mappings with `use`, or `Metric` objects. Where none is named and the model has
+            no likelihood, those that plugins choose for it (`variata_default_metrics`).
         plots: leave pictures in the run as well, as `variata evaluate` does.
         out_of_distribution: data that the model was not trained on, whose likelihoods a picture shows beside those of
             the split: a name, a mapping with `use`, or a `Data` object of the same shape and kind of values.
@@ -149,10 +150,13 @@ def evaluate(
     settings = EvaluationSettings(**options)
     if other is not None:
         _check_like(other, run)
+    likelihood = has_likelihood(run.model)
+    if not chosen and not likelihood:
+        chosen = _default_metrics(run, settings)
     examples, first = run.data.split(split), world().first
     with Reporter(f"evaluate {split}", len(examples), quiet or not first) as reporter:
         estimates: dict[str, Estimate] = {}
-        if not chosen or has_likelihood(run.model):  # of a model without one, further metrics may still say something
+        if likelihood or not chosen:  # without one, metrics may still say something; with neither this says why not
             progress = reporter.stage("examples", len(examples))
             estimates = evaluate_model(run.model, examples, settings, progress, reporter.stage)
         estimates |= measure(run.model, run.data, chosen, settings)
@@ -165,6 +169,13 @@ def evaluate(
                 for picture in context.pictures:
                     reporter.line(f"  {picture}")
     return estimates
+
+
+def _default_metrics(run: Run, settings: EvaluationSettings) -> list[Metric]:
+    """What plugins know to say of a model without a likelihood."""
+    context = MetricsContext(run.model, run.data, settings)
+    named = [metric for metrics in registry().notify("variata_default_metrics", context) for metric in metrics or ()]
+    return evaluation_options({"metrics": named})["metrics"]
 
 
 def _check_like(other: Data, run: Run) -> None:

@@ -82,6 +82,7 @@ def estimates_of(model: Any, settings: EvaluationSettings, stage: Stage = silent
         return LatentEstimates(model, settings.samples, settings.seed)
     raise Unsupported(
         f"{type(model).__name__} has neither a bound nor a density nor an energy, so there is no likelihood to evaluate"
+        ", and no plugin measures such a model by itself: name metrics, metrics=[NAME] (`variata list metric`)"
     )
 
 
@@ -162,6 +163,15 @@ def measure(model: Any, data: Data, metrics: Sequence[Metric], settings: Evaluat
             torch.manual_seed(settings.seed)
             found |= metric.measure(model, data, settings)
     return found
+
+
+@dataclass(frozen=True)
+class MetricsContext:
+    """What the hook `variata_default_metrics` is given."""
+
+    model: Any
+    data: Data
+    settings: EvaluationSettings
 
 
 @dataclass(frozen=True)

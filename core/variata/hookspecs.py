@@ -3,16 +3,16 @@ these with `@variata.hookimpl`. Keep that module light: it is imported by `varia
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
 from .declarations import Command, Component, Kind
 
 if TYPE_CHECKING:
-    from .evaluation import EvaluationContext
+    from .evaluation import EvaluationContext, MetricsContext
     from .runs import RunContext
 
 hookspec = pluggy.HookspecMarker("variata")
@@ -61,6 +61,12 @@ def variata_checkpoint_saved(context: RunContext) -> None:
 @hookspec
 def variata_run_ended(context: RunContext) -> None:
     """Training is over and saved; `context.status` says how ("finished", "interrupted", "terminated")."""
+
+
+@hookspec
+def variata_default_metrics(context: MetricsContext) -> Sequence[str | Mapping[str, Any]]:  # pyright: ignore[reportReturnType]
+    """Metrics, as YAML would write them, that say something of `context.model` where no likelihood follows from what it
+    can do and none was asked for. Name none that would refuse."""
 
 
 @hookspec

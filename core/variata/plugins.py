@@ -277,14 +277,17 @@ class Registry:
         implementations = {i.plugin_name: i for i in getattr(self._manager.hook, hook).get_hookimpls()}
         return [(p, implementations[p.id].function) for p in self.loaded() if p.id in implementations]
 
-    def notify(self, hook: str, context: Any) -> None:
-        """Calls every implementation; one that raises is a warning, and the others are still called."""
+    def notify(self, hook: str, context: Any) -> list[Any]:
+        """Calls every implementation, and gives what they return; one that raises is a warning, and the others are
+        still called."""
+        found = []
         for plugin, function in self.listeners(hook):
             try:
-                function(context)
+                found.append(function(context))
             except Exception as error:
                 message = " ".join(f"plugin {plugin.id} failed in {hook}: {reason_of(error)}".split())
                 warnings.warn(message, VariataWarning, stacklevel=2)
+        return found
 
 
 _registry: Registry | None = None

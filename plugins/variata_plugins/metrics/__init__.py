@@ -4,10 +4,18 @@ Samples are compared with data by the features of a named extractor (`extractor.
 `lenet.py`, `inception.py`, or a module of yours), whose name is part of the figure's: "fid[lenet]"; a network says
 of which classes they are (`classes.py`). Codes are asked for the labels (`probes.py`) and, of data that is made from
 known factors, for those (`information.py`, `sap.py`, `dci.py`, `fixed_factor.py`). The likelihood of a latent-variable
-model is estimated a second time, without its q (`ais.py`, `latent_annealing.py`, `hmc.py`).
+model is estimated a second time, without its q (`ais.py`, `latent_annealing.py`, `hmc.py`). `implicit.py` chooses for
+a model without a likelihood.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from variata import Component, Kind, hookimpl
+
+if TYPE_CHECKING:
+    from variata import MetricsContext
 
 _HERE = "variata_plugins.metrics"
 
@@ -51,3 +59,11 @@ def variata_components() -> list[Component]:
         ),
         Component("metric", "sap", f"{_HERE}.sap:SAP", "Separated attribute predictability of factors"),
     ]
+
+
+@hookimpl
+def variata_default_metrics(context: MetricsContext) -> list[str]:
+    """Of models that only sample, or only reconstruct."""
+    from .implicit import default_metrics
+
+    return default_metrics(context)

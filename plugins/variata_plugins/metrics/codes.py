@@ -5,7 +5,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from variata import Autoencoder, Batch, Data, DataError, EvaluationSettings, Factor, FactorData, Split, Unsupported
+from variata import (
+    Autoencoder,
+    Batch,
+    Data,
+    DataError,
+    EvaluationSettings,
+    Factor,
+    FactorData,
+    Split,
+    Unsupported,
+    stage,
+)
 
 from .samples import device_of
 
@@ -22,12 +33,13 @@ def encoded(model: Autoencoder, batch: Batch) -> Tensor:
 def codes_and_labels(model: Autoencoder, split: Split, most: int | None = None) -> tuple[Tensor, Tensor]:
     """Codes and labels of a split, or of its first examples."""
     n = len(split) if most is None else min(most, len(split))
-    codes, labels = [], []
+    codes, labels, advance = [], [], stage("encoding", n)
     for index in torch.arange(n).split(_BLOCK):
         batch = split.batch(index)
         assert batch.y is not None
         codes.append(encoded(model, batch))
         labels.append(batch.y.cpu())
+        advance(len(batch))
     return torch.cat(codes), torch.cat(labels)
 
 
@@ -73,5 +85,9 @@ def codes_of_factors(model: Autoencoder, data: FactorData, values: Tensor) -> Te
 def codes_and_factors(model: Autoencoder, data: Data, examples: int) -> tuple[Tensor, Tensor, list[Factor]]:
     """Codes `[n, d]` of random combinations, the values `[n, k]` of the factors that vary, and those factors."""
     known, varying = known_factors(data)
-    values = random_factors(known, examples)
-    return codes_of_factors(model, known, values), values[:, list(varying)], list(varying.values())
+    values, advance = random_factors(known, examples), stage("encoding", examples)
+    codes = []
+    for part in values.split(_BLOCK):
+        codes.append(codes_of_factors(model, known, part))
+        advance(len(part))
+    return torch.cat(codes), values[:, list(varying)], list(varying.values())

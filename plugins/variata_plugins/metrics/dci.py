@@ -18,7 +18,7 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
-from variata import Autoencoder, Data, Estimate, EvaluationSettings, Metric, estimate
+from variata import Autoencoder, Data, Estimate, EvaluationSettings, Metric, estimate, stage
 
 from .codes import codes_and_factors
 
@@ -50,12 +50,13 @@ class DCI(Metric):
         from sklearn.ensemble import RandomForestClassifier
 
         start = round(0.7 * len(codes))
-        importance, right = [], []
+        importance, right, advance = [], [], stage("growing forests", values.shape[1])
         for v in values.T:
             forest = RandomForestClassifier(self.trees, max_features=1.0, random_state=seed)  # pyright: ignore[reportArgumentType]
             forest.fit(codes[:start].numpy(), v[:start].numpy())
             importance.append(torch.from_numpy(forest.feature_importances_))
             right.append((torch.from_numpy(forest.predict(codes[start:].numpy())) == v[start:]).double())
+            advance(1)
         return torch.stack(importance, dim=1), torch.stack(right)
 
 

@@ -16,7 +16,7 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
-from variata import Autoencoder, Data, Estimate, EvaluationSettings, FactorData, LatentVariable, Metric, estimate
+from variata import Autoencoder, Data, Estimate, EvaluationSettings, FactorData, LatentVariable, Metric, estimate, stage
 
 from .codes import codes_of_factors, known_factors, random_factors
 
@@ -99,7 +99,7 @@ def _votes(
 ) -> tuple[Tensor, Tensor]:
     """The factor that was fixed in each of twice as many votes, and the summary of its codes `[votes, batch, d]`.
     A factor is fixed over the whole batch, or over each pair of neighbours in it."""
-    fixed, found = [], []
+    fixed, found, advance = [], [], stage("fixing factors", 2 * votes)
     for start in range(0, 2 * votes, _VOTES_AT_ONCE):
         count = min(_VOTES_AT_ONCE, 2 * votes - start)
         chosen = torch.tensor(varying)[torch.randint(len(varying), (count,))]
@@ -110,4 +110,5 @@ def _votes(
         codes = codes_of_factors(model, data, values.flatten(0, 1)).unflatten(0, (count, batch))
         fixed.append(chosen)
         found.append(summary(codes))
+        advance(count)
     return torch.cat(fixed), torch.cat(found)

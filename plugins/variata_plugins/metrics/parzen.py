@@ -18,7 +18,7 @@ import torch
 from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
-from variata import Data, DataError, Estimate, EvaluationSettings, Metric, Sampler, estimate, stage
+from variata import Data, DataError, Estimate, EvaluationSettings, Metric, Sampler, SplitName, estimate, stage
 
 from .samples import described, draws, examples
 
@@ -52,13 +52,13 @@ class Parzen(Metric):
 
     def measure(self, model: Sampler, data: Data, settings: EvaluationSettings) -> dict[str, Estimate]:
         centres = torch.cat([x.cpu() for x in draws(model, self.samples, self.mean)])
-        by = "validation" if len(data.split("validation")) else "train"
+        by = chosen_by(data)
         if by == settings.split or not len(data.split(by)) or not len(data.split(settings.split)):
             raise DataError(
                 f"parzen chooses its bandwidth on {by} examples and measures others: evaluate another split"
             )
-        chosen_by = torch.cat(list(examples(data.split(by), self.held_out)))
-        found = parzen_log_likelihood(chosen_by, centres, self.bandwidths).mean(1)
+        held_out = torch.cat(list(examples(data.split(by), self.held_out)))
+        found = parzen_log_likelihood(held_out, centres, self.bandwidths).mean(1)
         best = int(found.argmax())
         x = torch.cat(list(examples(data.split(settings.split))))
         values = parzen_log_likelihood(x, centres, self.bandwidths[best : best + 1])[0]
@@ -68,8 +68,13 @@ class Parzen(Metric):
         spec = data.spec
         measure = f"lebesgue, of {spec.describe()} values as numbers: {spec.transform}"
         notes = {"samples": self.samples, "draws": described(model, self.mean), "bandwidth": self.bandwidths[best]}
-        notes |= {"bandwidth_chosen_on": f"{len(chosen_by)} {by} examples", "split": settings.split, "note": note}
+        notes |= {"bandwidth_chosen_on": f"{len(held_out)} {by} examples", "split": settings.split, "note": note}
         return {"parzen": estimate(values, kind="biased", measure=measure, **notes)}
+
+
+def chosen_by(data: Data) -> SplitName:
+    """The split whose examples choose the bandwidth, and which is therefore not measured."""
+    return "validation" if len(data.split("validation")) else "train"
 
 
 def parzen_log_likelihood(x: Tensor, centres: Tensor, bandwidths: Sequence[float]) -> Tensor:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-from variata import Autoencoder, Data, DataError, Estimate, EvaluationSettings, Metric, estimate
+from variata import Autoencoder, Data, DataError, Estimate, EvaluationSettings, Metric, estimate, stage
 
 from .samples import device_of
 
@@ -37,13 +37,14 @@ class ReconstructionError(Metric):
         span, window = spec.high - spec.low, _WINDOW
         if spec.is_image:
             window = min(_WINDOW, *(side - 1 + side % 2 for side in spec.shape[1:]))
-        errors, similarities = [], []
+        errors, similarities, advance = [], [], stage("reconstructing", len(split))
         for batch in split.batches(settings.batch_size):
             x, y = batch.x.to(device), None if batch.y is None else batch.y.to(device)
             other = model.reconstruct(x, y)
             errors.append((x - other).double().square().flatten(1).mean(1).cpu())
             if spec.is_image and math.isfinite(span):
                 similarities.append(structural_similarity(x, other, span, window).cpu())
+            advance(len(x))
         mse = torch.cat(errors)
         found = {"reconstruction_mse": estimate(mse)}
         if math.isfinite(span):
