@@ -70,6 +70,7 @@ if TYPE_CHECKING:
         Shared,
     )
     from .joint_law import Joint, ancestral, joint
+    from .labels import PartlyLabelled, partly_labelled, with_every_label
     from .logger import Logger
     from .objective import Clock, Now, Objective, Optimizer, Phase, Schedule, Scheduled, Term, Update
     from .plugins import plugin, registry
@@ -96,6 +97,7 @@ _LAZY = {
     "interfaces": "Autoencoder Chain Classifier Corruption Decoder Density Encoder Energy Factory Finishes "
     "LatentVariable Loss Marginals Metric Model Network OnePhaseLoss Prepares Prior Sampler Shared",
     "joint_law": "Joint ancestral joint",
+    "labels": "PartlyLabelled partly_labelled with_every_label",
     "logger": "Logger",
     "objective": "Clock Now Objective Optimizer Phase Schedule Scheduled Term Update",
     "plugins": "plugin registry",
@@ -170,6 +172,7 @@ __all__ = [
     "Objective",
     "OnePhaseLoss",
     "Optimizer",
+    "PartlyLabelled",
     "Phase",
     "Place",
     "PluginError",
@@ -218,6 +221,7 @@ __all__ = [
     "log_likelihoods",
     "make",
     "measure_of",
+    "partly_labelled",
     "plugin",
     "prepare",
     "register_rsample_and_kl",
@@ -228,4 +232,5 @@ __all__ = [
     "stage",
     "train",
     "train_assembly",
+    "with_every_label",
 ]

@@ -69,8 +69,10 @@ class Builder:
             options[name] = self._value(part.options[name], options)
         for name in schema.shared:
             options[name] = self._shared(part, name, siblings or {})
+        common = {name: options.pop(name) for name in schema.common}
         try:
-            return part.part_class(**positional, **options)
+            built = part.part_class(**positional, **options)
+            return built.with_options(**common) if common else built
         except UserError as error:
             raise error.located(part.path, part.place) from error
         except Exception as error:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from pydantic import Field, TypeAdapter
+from pydantic import Field, PositiveInt, TypeAdapter
 from torch import Tensor
 
 from .columns import Column
@@ -40,6 +40,7 @@ class DataSpec:
         columns: of a table, what each element is; empty where that is not known.
         label: of a table, the column that y was taken from.
         missing: examples may lack elements, which are NaN.
+        labelled: how many training examples have their label; None where all have it that there are.
     """
 
     shape: Shape
@@ -54,6 +55,7 @@ class DataSpec:
     columns: tuple[Column, ...] = ()
     label: Column | None = None
     missing: bool = False
+    labelled: int | None = None
 
     @property
     def condition_shape(self) -> Shape | None:
@@ -120,19 +122,30 @@ class Batch:
         x: `[batch, *event]`, floating point.
         y: `[batch]` integer labels or `[batch, *condition]` vectors; None where the data has none.
         index: `[batch]` row of each example in its split.
+        labelled: `[batch]` whether y is known, which is -1 where it is not; None where it is known of all.
     """
 
     x: Tensor
     y: Tensor | None = None
     index: Tensor | None = None
+    labelled: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.x)
 
     def take(self, rows: Tensor) -> Batch:
         """Some of the examples."""
-        y = None if self.y is None else self.y[rows]
-        return Batch(self.x[rows], y, None if self.index is None else self.index[rows.cpu()])
+        y, labelled = (None if values is None else values[rows] for values in (self.y, self.labelled))
+        return Batch(self.x[rows], y, None if self.index is None else self.index[rows.cpu()], labelled)
+
+    def labelled_part(self) -> Batch:
+        """The examples whose y is known."""
+        return self if self.labelled is None else self.take(self.labelled.nonzero()[:, 0])
+
+    def unlabelled_part(self) -> Batch:
+        """The examples whose y is not known."""
+        none = torch.zeros(len(self), dtype=torch.bool, device=self.x.device)
+        return self.take((none if self.labelled is None else ~self.labelled).nonzero()[:, 0])
 
 
 class Rows(ABC):
@@ -169,10 +182,17 @@ class Split:
         x: `[n, *event]` as stored, of any type: a tensor or an array in memory (or memory-mapped), or `Rows`.
         y: `[n]` or `[n, *condition]`, or None.
         transform: stored batch -> what models see, floating point; may draw from torch's generator.
+        labelled: `[n]` whether y is known; None where it is known of all.
     """
 
-    def __init__(self, x: Any, y: Any = None, transform: Callable[[Tensor], Tensor] | None = None) -> None:
-        self.x, self.y, self.transform = x, y, transform
+    def __init__(
+        self,
+        x: Any,
+        y: Any = None,
+        transform: Callable[[Tensor], Tensor] | None = None,
+        labelled: Tensor | None = None,
+    ) -> None:
+        self.x, self.y, self.transform, self.labelled = x, y, transform, labelled
 
     def __len__(self) -> int:
         return len(self.x)
@@ -182,7 +202,12 @@ class Split:
         x = _rows(self.x, index)
         x = x.to(torch.get_default_dtype()) if self.transform is None else self.transform(x)
         y = None if self.y is None else _rows(self.y, index)
-        return Batch(x, y.to(x.dtype) if y is not None and y.is_floating_point() else y, index)
+        labelled = None if self.labelled is None else _rows(self.labelled, index)
+        return Batch(x, y.to(x.dtype) if y is not None and y.is_floating_point() else y, index, labelled)
+
+    def labelled_rows(self) -> Tensor:
+        """The rows whose y is known."""
+        return torch.arange(len(self)) if self.labelled is None else self.labelled.nonzero()[:, 0].cpu()
 
     def batches(self, size: int) -> Iterator[Batch]:
         """All examples once, in their order."""
@@ -200,7 +225,8 @@ class Split:
         if torch.device(device).type == "cpu" or not isinstance(self.x, Tensor):
             return self
         try:
-            return Split(self.x.to(device), None if self.y is None else self.y.to(device), self.transform)
+            y, labelled = (None if values is None else values.to(device) for values in (self.y, self.labelled))
+            return Split(self.x.to(device), y, self.transform, labelled)
         except torch.OutOfMemoryError:  # then each batch is copied when it is read
             return self
 
@@ -229,8 +255,8 @@ def on_device(batch: Batch, device: torch.device | str) -> Batch:
     """The batch on a device."""
     if batch.x.device == torch.device(device):
         return batch
-    y = None if batch.y is None else batch.y.to(device)
-    return Batch(batch.x.to(device), y, batch.index)
+    y, labelled = (None if values is None else values.to(device) for values in (batch.y, batch.labelled))
+    return Batch(batch.x.to(device), y, batch.index, labelled)
 
 
 class Data(ABC):
@@ -245,6 +271,20 @@ class Data(ABC):
         Raises:
             DataError: the data cannot be read or is not what it should be.
         """
+
+    def with_options(self, *, labels: PositiveInt | None = None, label_seed: Seed = 0) -> Data:
+        """The data set with what may be asked of any: its keyword options are written beside those of its constructor.
+
+        Args:
+            labels: how many training examples are labelled, equally many of each class; null leaves every label.
+            label_seed: of the choice of these.
+
+        Raises:
+            ConfigError: as `labels.PartlyLabelled`.
+        """
+        from .labels import PartlyLabelled
+
+        return self if labels is None else PartlyLabelled(self, labels, label_seed)
 
 
 class TableData(Data):

@@ -43,7 +43,10 @@ def first_batch(assembly: Assembly, size: int = 64) -> Batch:
     """The first training examples."""
     assert assembly.data is not None
     split = assembly.data.split("train")
-    return split.batch(torch.arange(min(size, len(split))))
+    rows = torch.arange(len(split))
+    if split.labelled is not None:  # as in training, where labelled ones stand before the others
+        rows = torch.cat([split.labelled_rows()[: size // 2], rows])
+    return split.batch(rows[:size])
 
 
 def check_training(assembly: Assembly, steps: int) -> tuple[float, float]:
