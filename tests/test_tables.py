@@ -215,6 +215,36 @@ def test_a_circuit_imputes_by_its_exact_conditionals(tmp_path):
     assert torch.equal(found[:, [0, 2, 3]], x[:, [0, 2, 3]])
 
 
+@pytest.mark.parametrize("structure", [{"use": "mixture", "units": 4}, {"use": "hclt", "units": 4}])
+def test_circuits_learn_from_rows_with_gaps(tmp_path, structure):
+    data = {"use": "sklearn_table", "name": "iris", "columns": {"target": "ignore"}, "hide": 0.3}
+    model = {"use": "circuit", "structure": structure, "leaves": "gaussian"}
+    config = {"data": data, "model": model, "loss": "nll", "train": {"epochs": 3}}
+    assembly = variata.build(config)
+    variata.prepare(assembly.model, assembly.data)
+    train = assembly.data.split("train")
+    x = train.batch(torch.arange(len(train))).x
+    before = assembly.model.log_prob(x)
+    assert before.isfinite().all()
+    run = variata.train_assembly(assembly, run=tmp_path / "run")
+    assert run.model.log_prob(x).mean() > before.mean()
+    torch.testing.assert_close(run.model.log_prob(x), run.model.log_marginal(x.nan_to_num(0.0), ~x.isnan()))
+
+
+def test_trees_count_the_pairs_that_are_there(write):
+    from variata_plugins.circuits.trees import gaussian_information, joint
+
+    x = torch.tensor([[0.0, 1.0], [1.0, 1.0], [math.nan, 0.0], [1.0, 0.0]], dtype=torch.float64)
+    spec = DataSpec((2,), "binary", levels=2, missing=True)
+    found = joint([variata.Batch(x)], spec, 0.0)
+    torch.testing.assert_close(found[0, 1], torch.tensor([[0, 1], [1, 1]], dtype=torch.float64) / 3)
+    torch.testing.assert_close(found[1, 1].diagonal(), torch.tensor([0.5, 0.5], dtype=torch.float64))
+    z = torch.randn(500, 3, dtype=torch.float64) @ torch.randn(3, 3, dtype=torch.float64)
+    expected = -0.5 * torch.log1p(-torch.corrcoef(z[:400].T)[0, 1].square())
+    z[400:, 1] = math.nan
+    torch.testing.assert_close(gaussian_information([variata.Batch(z)])[0, 1], expected)
+
+
 # Files
 
 
@@ -341,7 +371,7 @@ def test_a_share_is_hidden_and_known(write):
         ("vae", {"model.decoder.use": "gaussian"}, "likelihood needs all values"),
         ("vamp_vae", {"model.decoder": "table"}, "are examples"),
         ("rbm", {}, "reads numbers of one kind"),
-        ("hclt", {}, "reads numbers of one kind"),
+        ("hclt", {}, "Bernoulli is a law of binary data, but the data is mixed"),
     ],
 )
 def test_models_that_cannot_read_a_table_say_so(preset, extra, said):
