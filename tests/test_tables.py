@@ -438,6 +438,17 @@ def test_samples_are_rows_in_the_units_of_the_file(command, filled_run, tmp_path
     assert all(row[2].isdigit() and -60 < float(row[0]) < 140 for row in rows)
 
 
+def test_pictures_show_the_columns_of_any_table(filled_run, tmp_path):
+    from variata_plugins.pictures.figures import draw_examples
+
+    run = variata.load(filled_run / "run")
+    assert (filled_run / "run" / "samples.png").stat().st_size > 1000
+    draw_examples(run.model.sample(3)[:0], run.model.spec, tmp_path / "none.png", "nothing")
+    wide = DataSpec((14,), "real", columns=tuple(Column(f"c{i}", "numeric") for i in range(14)))
+    draw_examples(torch.randn(5, 14), wide, tmp_path / "wide.png", "wide", torch.full((5, 14), math.nan))
+    assert (tmp_path / "wide.png").stat().st_size > 1000
+
+
 def test_check_show_and_training_tell_what_columns_are(command, filled_run, tmp_path):
     setting = f"data={{use: table, path: {filled_run / 't.csv'}, columns: {{note: ignore, calls: numeric}}}}"
     for name in ("check", "show"):
