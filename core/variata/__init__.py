@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from .distributions import DiagonalNormal, Layer, StandardNormal, register_rsample_and_kl, rsample_and_kl
     from .estimates import Estimate, EvaluationSettings, bits_per_dimension, estimate, measure_of
     from .evaluation import EvaluationContext, MetricsContext, log_likelihoods
+    from .graph import Drawn, Graph, Panel
     from .interfaces import (
         Autoencoder,
         Chain,
@@ -89,6 +90,7 @@ _LAZY = {
     "distributions": "DiagonalNormal Layer StandardNormal register_rsample_and_kl rsample_and_kl",
     "estimates": "Estimate EvaluationSettings bits_per_dimension estimate measure_of",
     "evaluation": "EvaluationContext MetricsContext log_likelihoods",
+    "graph": "Drawn Graph Panel",
     "interfaces": "Autoencoder Chain Classifier Corruption Decoder Density Encoder Energy Factory Finishes "
     "LatentVariable Loss Marginals Metric Model Network OnePhaseLoss Prepares Prior Sampler Shared",
     "joint_law": "Joint ancestral joint",
@@ -137,6 +139,7 @@ __all__ = [
     "Default",
     "Density",
     "DiagonalNormal",
+    "Drawn",
     "Encoder",
     "Energy",
     "Estimate",
@@ -146,6 +149,7 @@ __all__ = [
     "FactorData",
     "Factory",
     "Finishes",
+    "Graph",
     "Joint",
     "Kind",
     "LabelFrequencies",
@@ -164,6 +168,7 @@ __all__ = [
     "Objective",
     "OnePhaseLoss",
     "Optimizer",
+    "Panel",
     "PartlyLabelled",
     "Phase",
     "Place",
