@@ -23,6 +23,7 @@ from .errors import (
 if TYPE_CHECKING:
     from .api import Assembly, build, evaluate, load, prepare, train, train_assembly
     from .assembly import make
+    from .columns import Column, ColumnKind
     from .conditions import ConditionVectors, LabelFrequencies, asked_condition, conditions_of, given_condition
     from .data import (
         Batch,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
         Shape,
         Split,
         SplitName,
+        TableData,
         check_finite,
         common_spec,
         infer_spec,
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from .distributions import DiagonalNormal, Layer, StandardNormal, register_rsample_and_kl, rsample_and_kl
     from .estimates import Estimate, EvaluationSettings, bits_per_dimension, estimate, measure_of
     from .evaluation import EvaluationContext, MetricsContext, log_likelihoods
+    from .features import Features
     from .graph import Drawn, Graph, Panel
     from .interfaces import (
         Autoencoder,
@@ -84,12 +87,14 @@ __version__ = "0.1.0.dev0"
 _LAZY = {
     "assembly": "make",
     "api": "Assembly build evaluate load prepare train train_assembly",
+    "columns": "Column ColumnKind",
     "conditions": "ConditionVectors LabelFrequencies asked_condition conditions_of given_condition",
-    "data": "Batch Data DataSpec Factor FactorData Rows Seed Shape Split SplitName check_finite common_spec infer_spec "
-    "split_rows",
+    "data": "Batch Data DataSpec Factor FactorData Rows Seed Shape Split SplitName TableData check_finite common_spec "
+    "infer_spec split_rows",
     "distributions": "DiagonalNormal Layer StandardNormal register_rsample_and_kl rsample_and_kl",
     "estimates": "Estimate EvaluationSettings bits_per_dimension estimate measure_of",
     "evaluation": "EvaluationContext MetricsContext log_likelihoods",
+    "features": "Features",
     "graph": "Drawn Graph Panel",
     "interfaces": "Autoencoder Chain Classifier Corruption Decoder Density Encoder Energy Factory Finishes "
     "LatentVariable Loss Marginals Metric Model Network OnePhaseLoss Prepares Prior Sampler Shared",
@@ -127,6 +132,8 @@ __all__ = [
     "Chain",
     "Classifier",
     "Clock",
+    "Column",
+    "ColumnKind",
     "Command",
     "Component",
     "ConditionVectors",
@@ -148,6 +155,7 @@ __all__ = [
     "Factor",
     "FactorData",
     "Factory",
+    "Features",
     "Finishes",
     "Graph",
     "Joint",
@@ -189,6 +197,7 @@ __all__ = [
     "Split",
     "SplitName",
     "StandardNormal",
+    "TableData",
     "Term",
     "Terms",
     "Unsupported",

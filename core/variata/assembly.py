@@ -188,5 +188,11 @@ def _check_fit(spec: Spec, model: Any, loss: Any) -> None:
         raise ConfigError(Problem(message, "loss"))
 
 
-def _plain_spec(data_spec: DataSpec) -> dict[str, Any]:
-    return {key: list(v) if isinstance(v, tuple) else v for key, v in data_spec.to_json().items()}
+def _plain_spec(value: Any) -> Any:
+    """What a data set says about itself, as YAML holds it; of what only tables have, nothing where there is none."""
+    if isinstance(value, DataSpec):
+        found = value.to_json()
+        return _plain_spec({k: v for k, v in found.items() if v or k not in ("columns", "label", "missing")})
+    if isinstance(value, dict):
+        return {key: _plain_spec(item) for key, item in value.items()}
+    return [_plain_spec(item) for item in value] if isinstance(value, list | tuple) else value

@@ -13,6 +13,7 @@ import torch
 from pydantic import Field, PositiveInt, TypeAdapter
 from torch import Tensor
 
+from .columns import Column
 from .errors import DataError
 
 Shape = tuple[int, ...]
@@ -28,25 +29,32 @@ class DataSpec:
     Attributes:
         shape: of one example: `(channels, height, width)` for images, `(dimensions,)` for tables.
         support: the values that an element takes: "binary" (0 or 1), "levels" (`levels` equally spaced values from
-            `low` to `high`), "interval" (any number from `low` to `high`), "real".
+            `low` to `high`), "interval" (any number from `low` to `high`), "real"; "mixed" where `columns` differ.
         levels: how many values there are, or were before dequantisation.
         low, high: the least and the greatest value.
-        measure: what likelihoods are densities with respect to: "counting", or "lebesgue".
+        measure: what likelihoods are densities with respect to: "counting", "lebesgue", or "mixed": "lebesgue" for
+            numeric columns and "counting" for the others.
         transform: how the values came to be, for reports ("dynamic binarisation").
         classes: how many labels there are; None where examples have none.
         condition: shape of a vector y that is not a label.
+        columns: of a table, what each element is; empty where that is not known.
+        label: of a table, the column that y was taken from.
+        missing: examples may lack elements, which are NaN.
         labelled: how many training examples have their label; None where all have it that there are.
     """
 
     shape: Shape
-    support: Literal["binary", "levels", "interval", "real"]
+    support: Literal["binary", "levels", "interval", "real", "mixed"]
     levels: int | None = None
     low: float = 0.0
     high: float = 1.0
-    measure: Literal["counting", "lebesgue"] = "counting"
+    measure: Literal["counting", "lebesgue", "mixed"] = "counting"
     transform: str = "none"
     classes: int | None = None
     condition: Shape | None = None
+    columns: tuple[Column, ...] = ()
+    label: Column | None = None
+    missing: bool = False
     labelled: int | None = None
 
     @property
@@ -63,21 +71,35 @@ class DataSpec:
     def is_image(self) -> bool:
         return len(self.shape) == 3
 
+    @property
+    def regular(self) -> bool:
+        """Whether all elements are numbers of one kind, and none is missing."""
+        return self.support != "mixed" and not self.missing
+
     def describe(self) -> str:
         """In words, for messages.
 
         >>> DataSpec((1, 8, 8), "levels", levels=17).describe()
         'of 17 levels (grey, not binarised)'
         """
+        missing = ", some missing" if self.missing else ""
         match self.support:
             case "binary":
-                return "binary"
+                return f"binary{missing}"
             case "levels":
-                return f"of {self.levels} levels (grey, not binarised)"
+                return f"of {self.levels} levels (grey, not binarised){missing}"
             case "interval":
-                return f"continuous in [{self.low:g}, {self.high:g}]"
+                return f"continuous in [{self.low:g}, {self.high:g}]{missing}"
+            case "mixed":
+                return f"mixed (columns of several kinds){missing}"
             case _:
-                return "real-valued"
+                return f"real-valued{missing}"
+
+    def lines(self) -> list[str]:
+        """What the columns of a table were found to be, a line for each."""
+        return [f"column {column.describe()}" for column in self.columns] + (
+            [f"label {self.label.describe()}"] if self.label else []
+        )
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -263,6 +285,15 @@ class Data(ABC):
         from .labels import PartlyLabelled
 
         return self if labels is None else PartlyLabelled(self, labels, label_seed)
+
+
+class TableData(Data):
+    """A data set whose examples are rows of a table: `spec.columns` says what each element is."""
+
+    @abstractmethod
+    def complete(self, name: SplitName) -> Tensor:
+        """The rows of a split as they were before some values were hidden on purpose, `[n, columns]` in float64; NaN
+        where the source has none either."""
 
 
 @dataclass(frozen=True)

@@ -217,13 +217,16 @@ def measure(model: Any, data: Data, metrics: Sequence[Metric], settings: Evaluat
     """What each of the metrics gives, under the same promises as `evaluate_model`.
 
     Raises:
-        Unsupported: a metric needs something that the model cannot do.
+        Unsupported: a metric needs something that the model cannot do, or data of another form.
     """
     found: dict[str, Estimate] = {}
     for metric in metrics:
         if not isinstance(model, metric.requires):
             needed, name = metric.requires.__name__, type(metric).__name__
             raise Unsupported(f"{name} needs a model that is a {needed}, and {type(model).__name__} is not")
+        if not (data.spec.regular or metric.tables):
+            what = f"{type(metric).__name__} compares numbers of one kind, none missing"
+            raise Unsupported(f"{what}, and the data is {data.spec.describe()}")
         with in_evaluation_mode(model), torch.random.fork_rng():
             torch.manual_seed(settings.seed)
             found |= metric.measure(model, data, settings)
