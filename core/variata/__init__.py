@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from .estimates import Estimate, EvaluationSettings, bits_per_dimension, estimate, measure_of
     from .evaluation import EvaluationContext, MetricsContext, log_likelihoods
     from .features import Features
+    from .graph import Drawn, Graph, Panel
     from .interfaces import (
         Autoencoder,
         Chain,
@@ -94,6 +95,7 @@ _LAZY = {
     "estimates": "Estimate EvaluationSettings bits_per_dimension estimate measure_of",
     "evaluation": "EvaluationContext MetricsContext log_likelihoods",
     "features": "Features",
+    "graph": "Drawn Graph Panel",
     "interfaces": "Autoencoder Chain Classifier Corruption Decoder Density Encoder Energy Factory Finishes "
     "LatentVariable Loss Marginals Metric Model Network OnePhaseLoss Prepares Prior Sampler Shared",
     "joint_law": "Joint ancestral joint",
@@ -144,6 +146,7 @@ __all__ = [
     "Default",
     "Density",
     "DiagonalNormal",
+    "Drawn",
     "Encoder",
     "Energy",
     "Estimate",
@@ -154,6 +157,7 @@ __all__ = [
     "Factory",
     "Features",
     "Finishes",
+    "Graph",
     "Joint",
     "Kind",
     "LabelFrequencies",
@@ -172,6 +176,7 @@ __all__ = [
     "Objective",
     "OnePhaseLoss",
     "Optimizer",
+    "Panel",
     "PartlyLabelled",
     "Phase",
     "Place",
