@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .api import Assembly, build, evaluate, load, prepare, train, train_assembly
     from .assembly import make
     from .collection import RunRecord, Runs, runs
+    from .columns import Column, ColumnKind
     from .conditions import ConditionVectors, LabelFrequencies, asked_condition, conditions_of, given_condition
     from .data import (
         Batch,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
         Shape,
         Split,
         SplitName,
+        TableData,
         check_finite,
         common_spec,
         infer_spec,
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
     from .distributions import DiagonalNormal, Layer, StandardNormal, register_rsample_and_kl, rsample_and_kl
     from .estimates import Estimate, EvaluationSettings, bits_per_dimension, estimate, measure_of
     from .evaluation import EvaluationContext, MetricsContext, log_likelihoods
+    from .features import Features
+    from .graph import Drawn, Graph, Panel
     from .interfaces import (
         Autoencoder,
         Chain,
@@ -68,6 +72,7 @@ if TYPE_CHECKING:
         Shared,
     )
     from .joint_law import Joint, ancestral, joint
+    from .labels import PartlyLabelled, partly_labelled, with_every_label
     from .logger import Logger
     from .objective import Clock, Now, Objective, Optimizer, Phase, Schedule, Scheduled, Term, Update
     from .plugins import plugin, registry
@@ -84,15 +89,19 @@ _LAZY = {
     "assembly": "make",
     "api": "Assembly build evaluate load prepare train train_assembly",
     "collection": "RunRecord Runs runs",
+    "columns": "Column ColumnKind",
     "conditions": "ConditionVectors LabelFrequencies asked_condition conditions_of given_condition",
-    "data": "Batch Data DataSpec Factor FactorData Rows Seed Shape Split SplitName check_finite common_spec infer_spec "
-    "split_rows",
+    "data": "Batch Data DataSpec Factor FactorData Rows Seed Shape Split SplitName TableData check_finite common_spec "
+    "infer_spec split_rows",
     "distributions": "DiagonalNormal Layer StandardNormal register_rsample_and_kl rsample_and_kl",
     "estimates": "Estimate EvaluationSettings bits_per_dimension estimate measure_of",
     "evaluation": "EvaluationContext MetricsContext log_likelihoods",
+    "features": "Features",
+    "graph": "Drawn Graph Panel",
     "interfaces": "Autoencoder Chain Classifier Corruption Decoder Density Encoder Energy Factory Finishes "
     "LatentVariable Loss Marginals Metric Model Network OnePhaseLoss Prepares Prior Sampler Shared",
     "joint_law": "Joint ancestral joint",
+    "labels": "PartlyLabelled partly_labelled with_every_label",
     "logger": "Logger",
     "objective": "Clock Now Objective Optimizer Phase Schedule Scheduled Term Update",
     "plugins": "plugin registry",
@@ -125,6 +134,8 @@ __all__ = [
     "Chain",
     "Classifier",
     "Clock",
+    "Column",
+    "ColumnKind",
     "Command",
     "Component",
     "ConditionVectors",
@@ -137,6 +148,7 @@ __all__ = [
     "Default",
     "Density",
     "DiagonalNormal",
+    "Drawn",
     "Encoder",
     "Energy",
     "Estimate",
@@ -145,7 +157,9 @@ __all__ = [
     "Factor",
     "FactorData",
     "Factory",
+    "Features",
     "Finishes",
+    "Graph",
     "Joint",
     "Kind",
     "LabelFrequencies",
@@ -164,6 +178,8 @@ __all__ = [
     "Objective",
     "OnePhaseLoss",
     "Optimizer",
+    "Panel",
+    "PartlyLabelled",
     "Phase",
     "Place",
     "PluginError",
@@ -185,6 +201,7 @@ __all__ = [
     "Split",
     "SplitName",
     "StandardNormal",
+    "TableData",
     "Term",
     "Terms",
     "Unsupported",
@@ -213,6 +230,7 @@ __all__ = [
     "log_likelihoods",
     "make",
     "measure_of",
+    "partly_labelled",
     "plugin",
     "prepare",
     "register_rsample_and_kl",
@@ -224,4 +242,5 @@ __all__ = [
     "stage",
     "train",
     "train_assembly",
+    "with_every_label",
 ]

@@ -122,6 +122,8 @@ def check(config: ConfigArgument, overrides: Overrides = None, plugin: PluginFil
     parameters = sum(p.numel() for p in model.parameters())
     what = f"{type(model).__name__}, {parameters:,} parameters, x {list(model.spec.shape)}, {examples:,} to train on"
     print(f"{config}: fine ({what})")
+    for line in model.spec.lines():
+        print(f"  {line}")
 
 
 @app.command()
@@ -131,13 +133,14 @@ def show(
     diff: Annotated[bool, typer.Option("--diff", help="Only what the overrides change, and what they drop.")] = False,
     plugin: PluginFiles = None,
 ) -> None:
-    """Print a configuration with everything resolved and every default written out."""
+    """Print a configuration with everything resolved and every default written out; of a table also its columns."""
     _load_files(plugin)
     from .config import difference, load_spec
 
     spec = load_spec(config, overrides or ())
     if not diff:
         print(spec.dump(), end="")
+        _print_columns(spec)
         return
     for line in difference(load_spec(config), spec):
         print(line)
@@ -193,6 +196,20 @@ def schema() -> None:
     from .schema import json_schema
 
     print(json.dumps(json_schema(), indent=2))
+
+
+def _print_columns(spec: Any) -> None:
+    """As comments, so that what is printed is still a specification; where the table cannot be read, the reason."""
+    from .assembly import build_data
+    from .data import TableData
+
+    if issubclass(spec["data"].part_class, TableData):
+        try:
+            lines = build_data(spec).spec.lines()
+        except UserError as error:
+            lines = [str(problem) for problem in error.problems]
+        for line in lines:
+            print(f"# {line}")
 
 
 _SIGNS = {"lower_bound": ">=", "upper_bound": "<=", "exact": "=", "biased": "~"}

@@ -8,6 +8,7 @@ table.to_pandas().pivot_table(index="loss.beta", columns="metric", values="value
 from __future__ import annotations
 
 import csv
+import importlib
 import io
 import json
 import os
@@ -126,7 +127,7 @@ class Runs(Sequence[RunRecord]):
             Unsupported: pandas is not installed.
         """
         try:
-            import pandas
+            pandas = importlib.import_module("pandas")
         except ImportError as error:
             remedy = "pip install pandas, or use to_csv"
             raise Unsupported(f"a data frame needs pandas, which is not installed: {remedy}") from error
@@ -154,8 +155,8 @@ def runs(root: str | Path = "runs") -> Runs:
 
 def _record(folder: Path) -> RunRecord:
     spec = parse_file(folder / SPEC, str(folder / SPEC)).plain
-    status = _json(folder / STATUS) or {"status": "running"}
-    evaluation = _json(folder / "evaluation.json") or {"settings": {}, "metrics": {}}
+    status: dict[str, Any] = _json(folder / STATUS) or {"status": "running"}
+    evaluation: dict[str, Any] = _json(folder / "evaluation.json") or {"settings": {}, "metrics": {}}
     last: dict[str, Mapping[str, Any]] = {}
     if (folder / METRICS).is_file():
         for line in (folder / METRICS).read_text(encoding="utf-8", errors="replace").splitlines():

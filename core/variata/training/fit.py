@@ -78,6 +78,8 @@ class Fit:
         ):
             if loop.clock.step:
                 reporter.line(f"{self.spec.name}: goes on at step {loop.clock.step}")
+            for line in self.data.spec.lines():
+                reporter.line(line)
             try:
                 ended = self._train(loop, file, reporter, request)
                 status = "finished" if ended else "terminated" if request.signal == signal.SIGTERM else "interrupted"
