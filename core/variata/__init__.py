@@ -23,6 +23,7 @@ from .errors import (
 if TYPE_CHECKING:
     from .api import Assembly, build, evaluate, load, prepare, train, train_assembly
     from .assembly import make
+    from .collection import RunRecord, Runs, runs
     from .columns import Column, ColumnKind
     from .conditions import ConditionVectors, LabelFrequencies, asked_condition, conditions_of, given_condition
     from .data import (
@@ -77,7 +78,7 @@ if TYPE_CHECKING:
     from .plugins import plugin, registry
     from .processes import alone, gathered
     from .progress import stage
-    from .runs import Run, RunContext
+    from .run_folder import Run, RunContext
     from .shares import in_blocks
     from .signature import signature_of
     from .terms import Terms
@@ -87,6 +88,7 @@ __version__ = "0.1.0.dev0"
 _LAZY = {
     "assembly": "make",
     "api": "Assembly build evaluate load prepare train train_assembly",
+    "collection": "RunRecord Runs runs",
     "columns": "Column ColumnKind",
     "conditions": "ConditionVectors LabelFrequencies asked_condition conditions_of given_condition",
     "data": "Batch Data DataSpec Factor FactorData Rows Seed Shape Split SplitName TableData check_finite common_spec "
@@ -105,7 +107,7 @@ _LAZY = {
     "plugins": "plugin registry",
     "processes": "alone gathered",
     "progress": "stage",
-    "runs": "Run RunContext",
+    "run_folder": "Run RunContext",
     "shares": "in_blocks",
     "signature": "signature_of",
     "terms": "Terms",
@@ -188,6 +190,8 @@ __all__ = [
     "Run",
     "RunContext",
     "RunError",
+    "RunRecord",
+    "Runs",
     "Sampler",
     "Schedule",
     "Scheduled",
@@ -232,6 +236,7 @@ __all__ = [
     "register_rsample_and_kl",
     "registry",
     "rsample_and_kl",
+    "runs",
     "signature_of",
     "split_rows",
     "stage",

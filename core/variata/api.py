@@ -22,7 +22,7 @@ from .interfaces import Metric
 from .plugins import registry
 from .processes import alone, choose_device, joined, local_device, started_by_launcher, world
 from .progress import Reporter
-from .runs import Run, load
+from .run_folder import Run, load
 from .training.fit import resumed_config, train_assembly
 from .training.launching import launch
 

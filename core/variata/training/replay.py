@@ -17,7 +17,7 @@ from ..config import load_spec
 from ..data import Batch, DataSpec
 from ..errors import RunError
 from ..objective import Clock, Now
-from ..runs import SPEC
+from ..run_folder import SPEC
 from .faults import FAULT, named_parameters
 from .stepping import PRECISIONS
 
