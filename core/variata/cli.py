@@ -9,7 +9,6 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -270,11 +269,17 @@ def _table(titles: list[str], rows: list[list[str]]) -> None:
     Console().print(table)
 
 
-@cache
+_added: set[tuple[str, str]] = set()
+
+
 def _add_plugin_commands() -> None:
+    """Those of the plugins that are loaded now; what was added by an earlier call stays."""
     taken = {info.name or (info.callback.__name__ if info.callback else "") for info in app.registered_commands}
     for plugin in registry().loaded():
         for command in plugin.commands:
+            if (plugin.id, command.name) in _added:
+                continue
+            _added.add((plugin.id, command.name))
             name = command.name if command.name not in taken else f"{plugin.distribution}-{command.name}"
             taken.add(name)
             settings = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
