@@ -10,6 +10,7 @@ import torch
 
 import variata
 from variata import registry
+from variata_plugins.graphs.graph import Drawn
 from variata_plugins.graphs.layout import LARGE, SMALL, laid_out, text_width
 from variata_plugins.graphs.structure import graph_of
 from variata_plugins.graphs.svg import render_svg
@@ -31,6 +32,12 @@ def check(assembly):
     for a, b in combinations(picture.boxes, 2):
         apart = abs(a.x - b.x) >= (a.width + b.width) / 2 or abs(a.y - b.y) >= (a.height + b.height) / 2
         assert apart, (a.label, b.label)
+    for line in picture.lines:
+        for end, start in pairwise(line.points):
+            (left, right), (top, bottom) = sorted((end[0], start[0])), sorted((end[1], start[1]))
+            for box in picture.boxes:
+                across = left < box.x + box.width / 2 and right > box.x - box.width / 2
+                assert not (across and top < box.y + box.height / 2 and bottom > box.y - box.height / 2), box.label
     for box in picture.boxes:
         assert max(text_width(box.label, LARGE), text_width(box.detail, SMALL)) <= box.width, box.label
         assert box.x - box.width / 2 >= 0
@@ -74,7 +81,7 @@ def test_a_model_known_by_its_interfaces_alone_and_one_that_says_more():
         def sample(self, n, condition=None):
             return torch.zeros(n, *self.spec.shape)
 
-    class Said(Plain, variata.Drawn):
+    class Said(Plain, Drawn):
         def draw(self, graph):
             graph.inference.node("oracle", "oracle", kind="part", extra=True, column=3)
             graph.inference.arrow("output", "oracle", "is asked")
@@ -93,3 +100,10 @@ def test_a_model_known_by_its_interfaces_alone_and_one_that_says_more():
         assert laid_out(graph).boxes
     with pytest.raises(variata.PluginError, match="no node 'outptu', did you mean output"):
         graph.training.arrow("outptu", "x")
+
+
+def test_a_classifier_reads_x_and_draws_nothing():
+    graph = check(variata.build("classifier"))
+    for panel in (graph.training, graph.inference):
+        assert {(a.source, a.target) for a in panel.arrows} == {("x", "model"), ("model", "output")}
+        assert panel.nodes["output"].label == "p(y|x)"

@@ -18,6 +18,7 @@ from .errors import (
     Unsupported,
     UserError,
     VariataWarning,
+    suggest,
 )
 
 if TYPE_CHECKING:
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
     from .estimates import Estimate, EvaluationSettings, bits_per_dimension, estimate, measure_of
     from .evaluation import EvaluationContext, MetricsContext, log_likelihoods
     from .features import Features
-    from .graph import Drawn, Graph, Panel
     from .interfaces import (
         Autoencoder,
         Chain,
@@ -97,7 +97,6 @@ _LAZY = {
     "estimates": "Estimate EvaluationSettings bits_per_dimension estimate measure_of",
     "evaluation": "EvaluationContext MetricsContext log_likelihoods",
     "features": "Features",
-    "graph": "Drawn Graph Panel",
     "interfaces": "Autoencoder Chain Classifier Corruption Decoder Density Encoder Energy Factory Finishes "
     "LatentVariable Loss Marginals Metric Model Network OnePhaseLoss Prepares Prior Sampler Shared",
     "joint_law": "Joint ancestral joint",
@@ -148,7 +147,6 @@ __all__ = [
     "Default",
     "Density",
     "DiagonalNormal",
-    "Drawn",
     "Encoder",
     "Energy",
     "Estimate",
@@ -159,7 +157,6 @@ __all__ = [
     "Factory",
     "Features",
     "Finishes",
-    "Graph",
     "Joint",
     "Kind",
     "LabelFrequencies",
@@ -178,7 +175,6 @@ __all__ = [
     "Objective",
     "OnePhaseLoss",
     "Optimizer",
-    "Panel",
     "PartlyLabelled",
     "Phase",
     "Place",
@@ -240,6 +236,7 @@ __all__ = [
     "signature_of",
     "split_rows",
     "stage",
+    "suggest",
     "train",
     "train_assembly",
     "with_every_label",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cache
 
-from variata import Graph, Panel
+from .graph import Graph, Panel
 
 _PAD, _GAP, _BOX, _ROW, _LANE, _MARGIN = 10.0, 44.0, 40.0, 68.0, 24.0, 16.0
 LARGE, SMALL = 14.0, 10.5
@@ -89,11 +89,12 @@ def _terms(picture: Picture, graph: Graph, boxes: dict[str, Box], y: float) -> f
     for number, summand in enumerate(sorted(graph.summands(), key=lambda s: s.phase)):
         first, last = (boxes[name] for name in summand.between)
         style, y = f"term{number % 8}", y + _LANE
-        share = 0.12 * (number % 6 - 2.5)
-        for box in {first, last}:
-            x = box.x + share * box.width
-            picture.lines.append(Line(((x, box.y + box.height / 2), (x, y)), style, False))
-        ends = sorted(box.x + share * box.width for box in (first, last))
+        ends = []
+        for box in (first, last):
+            points = _down(box, list(boxes.values()), number, y)
+            ends.append(points[-1][0])
+            picture.lines.append(Line(points, style, False))
+        ends.sort()
         picture.lines.append(Line(((ends[0], y), (ends[1], y)), style, False))
         weight = "" if summand.weight == 1 else f"{summand.weight:g} × "
         label = f"{weight}{summand.name}  ({summand.phase})"
@@ -101,6 +102,17 @@ def _terms(picture: Picture, graph: Graph, boxes: dict[str, Box], y: float) -> f
     right = max((end for end, *_ in labels), default=0.0) + 8
     picture.texts += [Text(right, *label) for _, *label in labels]
     return y
+
+
+def _down(box: Box, boxes: list[Box], number: int, y: float) -> tuple[tuple[float, float], ...]:
+    """A way from the underside of a box to a lane at `y`, through the space beside the column where another box lies
+    below it."""
+    x, bottom = box.x + 0.12 * (number % 6 - 2.5) * box.width, box.y + box.height / 2
+    if not any(other.y > box.y and abs(other.x - x) <= other.width / 2 for other in boxes):
+        return (x, bottom), (x, y)
+    left = min(other.x - other.width / 2 for other in boxes if other.x == box.x)
+    beside, turn = max(left - 8 - 4 * (number % 6), 2.0), bottom + 6 + 2 * (number % 6)
+    return (x, bottom), (x, turn), (beside, turn), (beside, y)
 
 
 def _panel(picture: Picture, panel: Panel, top: float) -> tuple[dict[str, Box], float]:

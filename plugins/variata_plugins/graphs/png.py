@@ -8,8 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
-from variata import Graph
-
+from .graph import Graph
 from .layout import LARGE, SMALL, Box, laid_out
 from .svg import LIGHT, TERMS
 

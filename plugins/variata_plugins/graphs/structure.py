@@ -18,20 +18,20 @@ from variata import (
     Decoder,
     Density,
     DiagonalNormal,
-    Drawn,
     Encoder,
     Energy,
     Finishes,
-    Graph,
     LatentVariable,
     Network,
+    NotPrepared,
     Now,
-    Panel,
     Prior,
     Sampler,
     VariataWarning,
     prepare,
 )
+
+from .graph import Drawn, Graph, Panel
 
 _EXAMPLES = 32
 # Where the terms that the field names alike stand: from, to, and whether a plain autoencoder lacks them.
@@ -46,6 +46,7 @@ _PLACES = {
     "commitment": ("encoder", "z", True),
     "codebook": ("encoder", "z", True),
     "model": ("chain", "output", True),
+    "cross_entropy": ("output", "output", True),
 }
 
 
@@ -85,13 +86,18 @@ class _Parts:
         self.corruption = next((n for n, m in children.items() if isinstance(m, Corruption)), None)
         self.networks = [n for n, m in children.items() if isinstance(m, Network)]
         self.given = ", y" if model.conditional else ""
-        self.prior_label = "p(z|y)" if model.conditional and not self._prior_is_free_of_y() else "p(z)"
+        self.prior_label = "p(z|y)" if model.conditional and self._prior_depends_on_y() else "p(z)"
 
-    def _prior_is_free_of_y(self) -> bool:
-        try:
-            return self.prior is None or getattr(self.model, self.prior)() is not None
-        except Exception:  # it asks for y, and a plugin says so in its own way
+    def _prior_depends_on_y(self) -> bool:
+        """A prior says so by the batch shape of its law; one that is fitted after training is one for each class."""
+        prior, spec = None if self.prior is None else getattr(self.model, self.prior), self.model.spec
+        if not isinstance(prior, Prior):
             return False
+        y = torch.zeros(1, dtype=torch.long) if spec.classes else torch.zeros(1, *(spec.condition or ()))
+        try:
+            return bool(prior(y).batch_shape)
+        except NotPrepared:
+            return spec.classes is not None
 
     def named(self, child: str | None) -> str:
         return "" if child is None else self.names.get(f"model.{child}", type(getattr(self.model, child)).__name__)
@@ -135,12 +141,14 @@ def _training(panel: Panel, parts: _Parts) -> None:
         panel.node("output", f"log p(x{'|y' if parts.given else ''})", "exact", kind="law", extra=True, column=2)
         panel.arrow("x", "model", extra=True)
         panel.arrow("model", "output", extra=True)
-    else:
+    elif isinstance(model, Sampler):
         panel.node("x", "x", parts.shape, column=2, row=1)
         _generated(panel, parts, "G(z)")
+    else:
+        _mapped(panel, parts)
     if model.conditional:
         _conditioned(panel)
-    if isinstance(model, Classifier):
+    if isinstance(model, Classifier) and isinstance(model, Autoencoder | Density | Sampler):
         last = max(node.column for node in panel.nodes.values()) + 1
         panel.node("class", "p(y|x)", kind="law", extra=True, column=last)
         panel.arrow([*panel.nodes][-2], "class", extra=True)
@@ -194,6 +202,18 @@ def _generated(panel: Panel, parts: _Parts, label: str) -> None:
     panel.arrow("generator", "output", extra=True)
 
 
+def _mapped(panel: Panel, parts: _Parts) -> None:
+    """x -> what the model says of it, where it neither samples nor has a density."""
+    model, child = parts.model, parts.networks[0] if len(parts.networks) == 1 else None
+    panel.node("x", "x", parts.shape)
+    label = child or parts.names.get("model", type(model).__name__)
+    panel.node("model", label, parts.named(child), kind="part", column=1)
+    panel.arrow("x", "model")
+    what = "p(y|x)" if isinstance(model, Classifier) else "x′" if isinstance(model, Autoencoder) else "output"
+    panel.node("output", what, kind="law", extra=isinstance(model, Classifier), column=2)
+    panel.arrow("model", "output", extra=isinstance(model, Classifier))
+
+
 def _conditioned(panel: Panel) -> None:
     panel.node("y", "y", "condition", extra=True, row=min(node.row for node in panel.nodes.values()) - 1)
     for name in ("encoder", "decoder", "generator", "model", "z" if "encoder" not in panel.nodes else ""):
@@ -232,12 +252,7 @@ def _inference(panel: Panel, parts: _Parts) -> None:
     elif isinstance(model, Sampler):
         _generated(panel, parts, "x")
     else:
-        panel.node("x", "x", parts.shape)
-        panel.node("model", parts.names.get("model", type(model).__name__), kind="part", column=1)
-        panel.arrow("x", "model")
-        what = "p(y|x)" if isinstance(model, Classifier) else "x′" if isinstance(model, Autoencoder) else "output"
-        panel.node("output", what, kind="law", column=2)
-        panel.arrow("model", "output")
+        _mapped(panel, parts)
     if model.conditional:
         panel.node("y", "y", "condition", extra=True, row=-1)
         for name in ("decoder", "generator", "model"):
@@ -251,9 +266,10 @@ def _critics(graph: Graph, loss: nn.Module, model: Any, names: dict[str, str]) -
     if not panel.nodes:
         return
     networks = [(n, m) for n, m in loss.named_children() if isinstance(m, Network)]
+    row = 2 if "prior" in panel.nodes else 1  # so that nothing stands between them and x
     column = max(node.column for node in panel.nodes.values()) + 1
     for name, network in networks:
-        panel.node(name, name, names.get(f"loss.{name}", ""), kind="part", extra=True, column=column, row=1)
+        panel.node(name, name, names.get(f"loss.{name}", ""), kind="part", extra=True, column=column, row=row)
         column += 1
         of_x = network.input == tuple(model.spec.shape)
         permuted = any(term == "product" for _, term in graph.weights)  # codes are compared with codes

@@ -6,8 +6,7 @@ import math
 from html import escape
 from typing import Literal
 
-from variata import Graph
-
+from .graph import Graph
 from .layout import LARGE, SMALL, Box, Line, Text, laid_out
 
 Theme = Literal["auto", "light", "dark"]

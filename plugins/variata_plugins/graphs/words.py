@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from variata import Graph, Panel
+from .graph import Graph, Panel
 
 
 def mermaid(graph: Graph) -> str:

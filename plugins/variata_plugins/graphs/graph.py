@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Literal
 
-from .errors import PluginError, suggest
+from variata import PluginError, suggest
 
 NodeKind = Literal["variable", "law", "part", "noise"]
 
