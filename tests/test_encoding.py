@@ -43,9 +43,14 @@ def test_the_codes_are_those_of_the_model_with_their_labels(run, command, tmp_pa
         ({"x": np.full((2, 1, 8, 8), 255.0)}, "x is in 255 .. 255, and the model's data in 0 .. 1: scale it"),
         ({"x": np.full((2, 1, 8, 8), 0.5)}, "values other than 0 and 1"),
         ({"x": np.zeros((2, 1, 8, 8))}, "the model is conditional: give y beside x"),
-        ({"x": np.zeros((2, 1, 8, 8)), "y": np.array([0, 10])}, "y has labels outside 0 .. 9"),
-        ({"x": np.array(["a", "b"])}, "is no .npz of numbers"),
-        ({"x": np.zeros((0, 1, 8, 8)), "y": np.zeros(0)}, "there are no examples to encode"),
+        ({"x": np.zeros((2, 1, 8, 8)), "y": np.array([0, 10])}, "y has labels other than 0 .. 9"),
+        ({"x": np.zeros((2, 1, 8, 8)), "y": np.array([0.5, 1])}, "y has labels other than 0 .. 9"),
+        ({"x": np.zeros((2, 1, 8, 8)), "y": np.array(3)}, "there are 2 examples, and y is []: give one for each"),
+        ({"x": np.array(3.0)}, "x is [], and the model encodes [n, 1, 8, 8]"),
+        ({"x": np.array(["a", "b"])}, "x holds values of type <U1, and numbers are needed"),
+        ({"x": np.zeros((2, 1, 8, 8), complex)}, "x holds values of type complex128, and numbers are needed"),
+        ({"x": np.array([{}])}, "holds Python objects (a pickle), which may run code and are never read"),
+        ({"x": np.zeros((0, 1, 8, 8)), "y": np.zeros(0)}, "has no examples to encode"),
     ],
 )
 def test_files_of_another_form_are_refused(run, command, tmp_path, arrays, message):
@@ -57,8 +62,8 @@ def test_files_of_another_form_are_refused(run, command, tmp_path, arrays, messa
 
 def test_what_cannot_be_encoded_or_written_is_said(run, command, tmp_path, without_pictures):
     for words, message in (
-        (("--data", "tset"), "is one of train, validation, test, or an .npz file (got 'tset')"),
-        (("--data", tmp_path / "none.npz"), "there is no such file"),
+        (("--data", "tset"), "is one of train, validation, test, or a file .npz, .npy, .safetensors (got 'tset')"),
+        (("--data", tmp_path / "none.npz"), "cannot be read: No such file or directory"),
         (("--out", tmp_path / "z.png"), "must end in .npz or .csv"),
     ):
         status, _, err = command("encode", run.path, *words)
@@ -66,3 +71,15 @@ def test_what_cannot_be_encoded_or_written_is_said(run, command, tmp_path, witho
     other = variata.train("gan", {"train.epochs": 1}, run=tmp_path / "gan")
     status, _, err = command("encode", other.path, "--out", tmp_path / "z.npz")
     assert (status, err) == (2, "error: GAN has no codes: it cannot encode\n")
+
+
+def test_rows_of_a_table_are_held_against_its_columns(command, tmp_path, without_pictures):
+    settings = {"train.epochs": 1, "data": {"use": "sklearn_table", "name": "wine", "hide": 0.1}}
+    run = variata.train("table_vae", settings, run=tmp_path / "run")
+    x = run.data.split("test").x.numpy().astype(float)
+    np.savez(tmp_path / "x.npz", x=x)
+    assert command("encode", run.path, "--data", tmp_path / "x.npz", "--out", tmp_path / "z.npz")[0] == 0
+    x[0, -1] = 3  # there are three cultivars
+    np.savez(tmp_path / "x.npz", x=x)
+    status, _, err = command("encode", run.path, "--data", tmp_path / "x.npz", "--out", tmp_path / "z.npz")
+    assert (status, "values in the column 'target' that are not the number of a level, 0 .. 2" in err) == (2, True), err

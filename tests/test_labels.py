@@ -7,9 +7,10 @@ import torch
 
 import variata
 from support import problems
-from variata import Batch, Objective, OnePhaseLoss, Term
+from variata import Batch, Now, Objective, OnePhaseLoss, Term
 from variata.processes import World
 from variata.training.feeding import Feed
+from variata_plugins.classifier.cross_entropy import CrossEntropy
 
 CPU = torch.device("cpu")
 
@@ -62,10 +63,8 @@ def test_a_batch_carries_what_is_labelled_through_take_and_parts():
     )
     assert batch.take(torch.tensor([1, 2])).labelled.tolist() == [False, True]
     assert batch.labelled_part().y.tolist() == [1, 0]
-    assert batch.unlabelled_part().index.tolist() == [1, 3]
     every = Batch(batch.x, torch.zeros(4, dtype=torch.long))
     assert len(every.labelled_part()) == 4
-    assert len(every.unlabelled_part()) == 0
 
 
 def test_every_training_batch_begins_with_labelled_examples_and_each_comes_once_a_pass():
@@ -138,3 +137,17 @@ def test_labels_of_live_data():
     assert data.spec.labelled == 10
     assert int(data.split("train").labelled.sum()) == 10
     assert variata.with_every_label(data).split("train").labelled is None
+
+
+def test_the_cross_entropy_has_a_value_for_each_example_and_averages_the_known_ones():
+    model = variata.build("classifier").model.double()
+    x, y = torch.rand(5, 1, 8, 8, dtype=torch.float64), torch.tensor([3, -1, 7, -1, 0])
+    batch = Batch(x, y, labelled=y >= 0)
+    objective = CrossEntropy()(model, batch, Now.at_end())
+    known = y >= 0
+    expected = torch.nn.functional.cross_entropy(model.network(x[known]), y[known])
+    assert objective.terms["cross_entropy"].value.shape == (5,)
+    torch.testing.assert_close(objective.total(), expected)
+    torch.testing.assert_close(CrossEntropy()(model, batch.take(known.nonzero()[:, 0]), Now.at_end()).total(), expected)
+    nothing = CrossEntropy()(model, batch.take((~known).nonzero()[:, 0]), Now.at_end())
+    assert nothing.total() == 0

@@ -142,11 +142,6 @@ class Batch:
         """The examples whose y is known."""
         return self if self.labelled is None else self.take(self.labelled.nonzero()[:, 0])
 
-    def unlabelled_part(self) -> Batch:
-        """The examples whose y is not known."""
-        none = torch.zeros(len(self), dtype=torch.bool, device=self.x.device)
-        return self.take((none if self.labelled is None else ~self.labelled).nonzero()[:, 0])
-
 
 class Rows(ABC):
     """Examples that are read when they are asked for, since they do not fit into memory; handed to a `Split` in place

@@ -24,20 +24,22 @@ from variata import (
     Unsupported,
     load,
 )
+from variata_plugins.datasets.array import read_arrays
 from variata_plugins.pictures.commands import check_out, save_arrays
 
 _AT_ONCE = 1000
+_FILES = (".npz", ".npy", ".safetensors")
 
 
 @torch.no_grad()
 def encode(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")],
     data: Annotated[
-        str, typer.Option("--data", help="train, validation or test of the run's data; or an .npz of x (and y).")
+        str, typer.Option("--data", help="train, validation or test of the run's data; or a file of x (and y).")
     ] = "test",
-    out: Annotated[Path, typer.Option("--out", help="An .npz of z, index (and y), or a .csv of the same.")] = Path(
-        "codes.npz"
-    ),
+    out: Annotated[
+        Path, typer.Option("--out", help="An .npz of z, index (and y, -1 where not known), or a .csv of it.")
+    ] = Path("codes.npz"),
     plugin: Annotated[list[str] | None, typer.Option("--plugin", metavar="FILE", help="Load a plugin file.")] = None,
 ) -> None:
     """Write the codes of examples to an .npz or a .csv file."""
@@ -73,42 +75,66 @@ def examples(run: Run, data: str) -> Split:
     """
     if data in get_args(SplitName):
         return run.data.split(data)  # pyright: ignore[reportArgumentType]
-    if Path(data).suffix != ".npz":
+    if Path(data).suffix not in _FILES:
         names = ", ".join(get_args(SplitName))
-        raise ConfigError(Problem(f"is one of {names}, or an .npz file (got {data!r})", "--data"))
-    try:
-        with np.load(data, allow_pickle=False) as file:
-            arrays = {name: torch.from_numpy(np.asarray(file[name])) for name in ("x", "y") if name in file}
-    except FileNotFoundError as error:
-        raise DataError(f"{data}: there is no such file") from error
-    except (OSError, ValueError, TypeError, EOFError) as error:
-        raise DataError(f"{data}: is no .npz of numbers ({error})") from error
+        raise ConfigError(Problem(f"is one of {names}, or a file {', '.join(_FILES)} (got {data!r})", "--data"))
+    arrays = read_arrays(Path(data))
     if "x" not in arrays:
-        raise DataError(f"{data}: has no array x")
-    _check_like(arrays, run.model, data)
-    return Split(arrays["x"], arrays.get("y"))
+        raise DataError(f"{data}: has no array x (it has {', '.join(arrays) or 'nothing'})")
+    x = _numbers(arrays["x"], f"{data}: x")
+    _check_examples(x, run.model, f"{data}: x")
+    y = None if "y" not in arrays else _numbers(arrays["y"], f"{data}: y")
+    return Split(x, _checked_labels(y, len(x), run.model, data))
 
 
-def _check_like(arrays: dict[str, Tensor], model: Model, name: str) -> None:
-    spec, x, y = model.spec, arrays["x"], arrays.get("y")
-    if tuple(x.shape[1:]) != spec.shape:
-        raise DataError(f"{name}: x is {list(x.shape)}, and the model encodes [n, {', '.join(map(str, spec.shape))}]")
+def _numbers(values: np.ndarray, name: str) -> Tensor:
+    if values.dtype.kind not in "fiub":
+        raise DataError(f"{name} holds values of type {values.dtype}, and numbers are needed")
+    return torch.from_numpy(values.astype(np.float64))
+
+
+def _check_examples(x: Tensor, model: Model, name: str) -> None:
+    """Refuses what the model was not made for: its network would give codes of it, which mean nothing."""
+    spec = model.spec
+    if not x.ndim or tuple(x.shape[1:]) != spec.shape:
+        raise DataError(f"{name} is {list(x.shape)}, and the model encodes [n, {', '.join(map(str, spec.shape))}]")
     if not len(x):
-        raise DataError(f"{name}: there are no examples to encode")
-    missing = spec.missing and bool(x.isfinite().logical_or(x.isnan()).all())
-    if not (missing or x.isfinite().all()):
-        raise DataError(f"{name}: x has values that are not finite")
-    if spec.support not in ("real", "mixed") and (x.min() < spec.low or x.max() > spec.high):
-        seen = f"{float(x.min()):g} .. {float(x.max()):g}"
-        raise DataError(f"{name}: x is in {seen}, and the model's data in {spec.low:g} .. {spec.high:g}: scale it")
-    if spec.support == "binary" and not ((x == 0) | (x == 1)).all():
-        raise DataError(f"{name}: x has values other than 0 and 1, and the model's data is binary: binarise it")
+        raise DataError(f"{name} has no examples to encode")
+    there = ~x.isnan() if spec.missing else torch.ones_like(x, dtype=torch.bool)
+    if not x[there].isfinite().all():
+        raise DataError(f"{name} has values that are not finite")
+    if spec.support not in ("real", "mixed") and ((x < spec.low) | (x > spec.high))[there].any():
+        seen = f"{float(x[there].min()):g} .. {float(x[there].max()):g}"
+        raise DataError(f"{name} is in {seen}, and the model's data in {spec.low:g} .. {spec.high:g}: scale it")
+    if spec.support == "binary" and not ((x == 0) | (x == 1))[there].all():
+        raise DataError(f"{name} has values other than 0 and 1, and the model's data is binary: binarise it")
+    for values, column in zip(x.T, spec.columns, strict=True) if spec.columns else ():
+        values = values[~values.isnan()]
+        last = len(column.levels) - 1 if column.levels else float("inf")
+        if column.kind != "numeric" and not ((values == values.round()) & (values >= 0) & (values <= last)).all():
+            what = f"the number of a level, 0 .. {last}" if column.levels else "a count"
+            raise DataError(f"{name} has values in the column {column.name!r} that are not {what}")
+
+
+def _checked_labels(y: Tensor | None, n: int, model: Model, name: str) -> Tensor | None:
+    spec = model.spec
+    if y is None:
+        if model.conditional:
+            raise DataError(f"{name}: the model is conditional: give y beside x, one for each example")
+        return None
+    if not y.ndim or len(y) != n:
+        raise DataError(f"{name}: there are {n} examples, and y is {list(y.shape)}: give one for each")
     if not model.conditional:
-        return
-    if y is None or len(y) != len(x):
-        raise DataError(f"{name}: the model is conditional: give y beside x, one for each example")
-    if spec.classes and not ((y >= 0) & (y < spec.classes)).all():
-        raise DataError(f"{name}: y has labels outside 0 .. {spec.classes - 1}")
+        return y
+    if spec.classes is None:
+        if tuple(y.shape[1:]) != spec.condition or not y.isfinite().all():
+            raise DataError(
+                f"{name}: y is {list(y.shape)}, and the model needs finite [n, *{list(spec.condition or ())}]"
+            )
+        return y
+    if y.ndim != 1 or not ((y == y.round()) & (y >= 0) & (y < spec.classes)).all():
+        raise DataError(f"{name}: y has labels other than 0 .. {spec.classes - 1}")
+    return y.long()
 
 
 def _save_csv(out: Path, found: dict[str, Tensor]) -> None:

@@ -105,7 +105,7 @@ class TableDecoder(Decoder, Prepares):
             log_mean = (log_mean + of_counts).clamp(-_LOG_MEAN, _LOG_MEAN)
             log_size = log_size if self.log_size is None else self.log_size.expand_as(log_mean)
             parts.append(Kindred(self.count, self._law_of_counts(log_mean, log_size)))
-        return RowLaw(parts)
+        return RowLaw(parts, mu.dtype)
 
     def _law_of_counts(self, log_mean: Tensor, log_size: Tensor) -> Distribution:
         if self.poisson:

@@ -44,12 +44,17 @@ def impute(model: Model, x: Tensor, y: Tensor | None = None, *, samples: int = 1
         draw: a draw from p(x_M | x_O) instead of its mean (of a categorical column, its most probable level).
 
     Raises:
-        Unsupported: the model can neither leave out what is missing nor draw it.
+        Unsupported: the model can neither leave out what is missing nor draw it, or was never shown a gap.
     """
     if isinstance(model, Marginals):
         return Imputed(_by_conditionals(model, x, 1 if draw else samples), None)
     if not isinstance(model, LatentVariable):
         raise Unsupported(f"{type(model).__name__} has neither exact conditionals nor a latent variable to impute by")
+    if model.spec.regular and model.spec.columns:
+        message = (
+            "the model was trained on rows without gaps, and its encoder cannot read any: train with data.hide=0.2"
+        )
+        raise Unsupported(message)
     size = max(1, _AT_ONCE // samples)
     found, effective = [], []
     for start in range(0, len(x), size):

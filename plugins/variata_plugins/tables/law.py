@@ -46,10 +46,11 @@ class RowLaw(Distribution):
 
     Args:
         parts: the columns of each kind; together they are all columns.
+        dtype: of what is drawn.
     """
 
-    def __init__(self, parts: Sequence[Kindred]) -> None:
-        self.parts = tuple(parts)
+    def __init__(self, parts: Sequence[Kindred], dtype: torch.dtype) -> None:
+        self.parts, self.dtype = tuple(parts), dtype
         width = sum(len(part.columns) for part in parts)
         super().__init__(parts[0].law.batch_shape[:-1], torch.Size([width]), validate_args=False)
 
@@ -71,8 +72,7 @@ class RowLaw(Distribution):
     def sample(self, sample_shape: Any = ()) -> Tensor:
         with torch.no_grad():
             drawn = [part.law.sample(torch.Size(sample_shape)) for part in self.parts]
-            kind = next((d.dtype for d in drawn if d.is_floating_point()), torch.get_default_dtype())
-            return self._in_order([d.to(kind) for d in drawn])
+            return self._in_order([d.to(self.dtype) for d in drawn])
 
     @property
     def mean(self) -> Tensor:

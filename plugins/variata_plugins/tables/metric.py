@@ -16,7 +16,18 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor
 
-from variata import Column, Data, DataError, Estimate, EvaluationSettings, Metric, Model, TableData, Unsupported
+from variata import (
+    Column,
+    Data,
+    DataError,
+    Estimate,
+    EvaluationSettings,
+    Metric,
+    Model,
+    TableData,
+    Unsupported,
+    with_every_label,
+)
 
 from .imputation import columns_of, impute
 
@@ -44,6 +55,7 @@ class Imputation(Metric):
         self.share, self.neighbours, self.samples = share, neighbours, samples
 
     def measure(self, model: Model, data: Data, settings: EvaluationSettings) -> dict[str, Estimate]:
+        data = with_every_label(data)
         if not isinstance(data, TableData):
             raise Unsupported("imputation is measured on a table, and the data is none")
         columns, split = columns_of(model), data.split(settings.split)
