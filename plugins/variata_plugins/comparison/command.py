@@ -144,13 +144,14 @@ def write_tables(record: Comparison, out: Path) -> None:
 def _tasks(contender: Contender, plan: Plan, out: Path, evaluate: tuple[str, ...]) -> list[Task]:
     """A trial for each seed; one of a run that is trained already, with its own."""
     own = contender.run
-    seeds = [int(own.spec.plain()["seed"])] if own is not None else plan.seeds
+    before = {int(run.spec["seed"]): str(run.path) for run in ([own, *contender.others] if own is not None else [])}
+    seeds = list(before) or plan.seeds
     return [
         Task(
             name=contender.name,
             seed=seed,
-            source=contender.source,
-            texts=contender.texts if own is None else (),
+            source=before.get(seed, contender.source),
+            texts=() if before else contender.texts,
             out=str(out),
             stem=contender.folder,
             common=plan.section,
@@ -158,6 +159,7 @@ def _tasks(contender: Contender, plan: Plan, out: Path, evaluate: tuple[str, ...
             evaluate=evaluate,
             trained=own is not None,
             pictures=seed == seeds[0],
+            seconds=plan.budget.value if plan.budget.kind == "seconds" and not before else None,
         )
         for seed in seeds
     ]

@@ -64,9 +64,9 @@ def _reason(metric: str, name: str, others: Sequence[str]) -> str:
         other_of, _, other_measure = others[0].partition("; ")
         reasons = []
         if of != other_of:
-            reasons.append(f"this is of {of}, the other of {other_of}: knowing y is worth up to its entropy")
+            reasons.append("knowing y is worth up to its entropy, so log p(x | y) and log p(x) may not be compared")
         if measure != other_measure:
-            reasons.append(f"densities of other things: {measure}; {other_measure}")
+            reasons.append(f"{measure} and {other_measure} are densities of other things, and may not be compared")
         return "; ".join(reasons)
     return f"measured on other terms: {name}; the others: {' / '.join(others)}"
 

@@ -67,7 +67,7 @@ class Contender:
 
     Attributes:
         texts: overrides of its configuration, in order; nothing of a run that is trained already.
-        run: a run that is trained already.
+        run: a run that is trained already; `others` are further ones, of other seeds.
         assembly: built on its view of the data.
         section, data: its view.
     """
@@ -77,6 +77,7 @@ class Contender:
     texts: tuple[str, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
     run: Run | None = None
+    others: list[Run] = field(default_factory=list)
     assembly: Assembly | None = None
     section: dict[str, Any] = field(default_factory=dict)
     data: Data | None = None
@@ -157,7 +158,7 @@ def _contenders(request: Request) -> list[Contender]:
     found: list[Contender] = []
     for word in request.models:
         if Path(word).is_dir():
-            found.append(Contender(name=Path(word).resolve().name, source=word, run=load(word)))
+            _add_run(load(word), found)
             continue
         name = Path(word).stem if word.endswith((".yaml", ".yml")) else word.rpartition("/")[2]
         for combination in swept:
@@ -174,6 +175,22 @@ def _contenders(request: Request) -> list[Contender]:
         if names[contender.name] > 1:
             contender.name = f"{contender.name}-{names[contender.name]}"
     return found
+
+
+def _add_run(run: Run, found: list[Contender]) -> None:
+    """A model of its own, or a further seed of one whose runs differ from it in nothing else."""
+    for contender in found:
+        if contender.run is not None and _but_for_seed(contender.run) == _but_for_seed(run):
+            seeds = [one.spec["seed"] for one in (contender.run, *contender.others)]
+            if run.spec["seed"] not in seeds:
+                contender.others.append(run)
+                return
+    found.append(Contender(name=run.path.resolve().name, source=str(run.path), run=run))
+
+
+def _but_for_seed(run: Run) -> dict[str, Any]:
+    plain = run.spec.plain()
+    return plain | {"seed": None, "train": plain["train"] | {"loggers": None}}
 
 
 class _Axis:

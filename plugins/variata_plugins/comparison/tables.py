@@ -5,23 +5,26 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 
 from .record import Comparison, Difference, Figure, Group, Interval, ModelOf
 
 _SECTIONS = {
-    "Likelihoods": ("nll", "bits_per_dim", "elbo"),
+    "Likelihoods": ("nll", "elbo"),
     "Samples": (
         *("fid", "kid", "precision", "recall", "density", "coverage", "nearest_training_ratio", "sample_distinct"),
         *("sample_mean_distance", "sample_variance_ratio", "parzen"),
     ),
     "Reconstructions, codes and classes": (
-        *("reconstruction_mse", "reconstruction_psnr", "reconstruction_ssim", "kl", "active_units", "error"),
+        *("reconstruction_mse", "reconstruction_ssim", "kl", "active_units", "error"),
     ),
     "Cost": ("parameters", "training_seconds", "sampling_seconds"),
 }
-_NEITHER = ("log_likelihood", "accuracy")  # the same as nll and error, turned
+# In the CSV alone: the same in another form, and what says how far a figure may be trusted.
+_DETAILS = ("log_likelihood", "bits_per_dim", "accuracy", "cross_entropy", "reconstruction_psnr", "reconstruction")
+_DETAILS += ("gap", "effective_samples", "mutual_information", "aggregate_kl", "log_partition", "annealing_gap")
 TITLES = {
     "nll": "-log p(x), nats",
     "bits_per_dim": "bits per dimension",
@@ -78,27 +81,43 @@ def tables_of(record: Comparison) -> list[Table]:
         own = [metric for name in names for metric in metrics if metric.partition("[")[0] == name]
         placed |= set(own)
         found.append(_table(title, own, record))
-    others = [metric for metric in metrics if metric not in placed and metric not in _NEITHER]
+    others = [metric for metric in metrics if metric not in placed and metric not in _DETAILS]
     found.append(_table("Other figures", others, record))
     return [table for table in found if table.columns]
 
 
 def _table(title: str, metrics: Sequence[str], record: Comparison) -> Table:
-    table = Table(title, [])
-    for metric in metrics:
-        groups = [group for group in record.groups if group.metric == metric]
-        for number, group in enumerate(groups, 1):
-            mark = f" ({number})" if len(groups) > 1 else ""
+    """Where a metric has several groups, each has a column of its own, numbered; a note says what a number means."""
+    table, numbers = Table(title, []), dict[str, int]()
+    of = {metric: [group for group in record.groups if group.metric == metric] for metric in metrics}
+    for metric, groups in of.items():
+        for group in groups:
+            mark = ""
+            if len(groups) > 1:
+                mark = f" ({numbers.setdefault(group.name, len(numbers) + 1)})"
             table.columns.append(Column(metric, group.name, title_of(metric) + mark, better(metric)))
-            if mark:
-                table.notes.append(f"{title_of(metric)}{mark}: {_said(group)}")
     for model in record.models:
         table.rows.append([model.name, *(cell(record, model, column) for column in table.columns)])
+    apart = [group for groups in of.values() if len(groups) > 1 for group in groups]
+    for name, number in numbers.items():
+        own = [group for group in apart if group.name == name]
+        models = list(dict.fromkeys(model for group in own for model in group.models))
+        table.notes.append(f"({number}) {name}: {', '.join(models)}. {_sentence(own[0].reason)}".strip())
+    table.notes += _counts([groups[0] for groups in of.values() if len(groups) == 1])
     return table
 
 
-def _said(group: Group) -> str:
-    return f"{group.name} ({', '.join(group.models)}). {group.reason}".strip(". ")
+def _counts(groups: Sequence[Group]) -> list[str]:
+    """Of how many samples and examples each figure is."""
+    by_name: dict[str, list[str]] = {}
+    for group in groups:
+        if " samples" in group.name:
+            by_name.setdefault(group.name, []).append(title_of(group.metric))
+    return [f"{', '.join(titles)}: {name}." for name, titles in by_name.items()]
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
 
 
 def title_of(metric: str) -> str:
@@ -234,26 +253,35 @@ def tidy_csv(record: Comparison) -> str:
 
 
 def wide_csv(record: Comparison) -> str:
-    """A row for each model: the tables' figures as numbers, each with its errors and its kind."""
-    columns, rows = ["model", "status"], []
-    of_tables = [column for table in tables_of(record) for column in table.columns]
-    names = [
-        f"{column.metric} {column.title[-3:]}" if column.title.endswith(")") else column.metric for column in of_tables
-    ]
-    for name in names:
-        columns += [name, f"{name} standard error", f"{name} half-width over seeds", f"{name} kind", f"{name} absent"]
+    """A row for each model: every figure as a number, with its errors and its kind. A metric of several groups has
+    columns for each."""
+    options = list(dict.fromkeys(name for model in record.models for name in model.options))
+    columns, rows = ["model", "status", "failure", *options], []
+    counts = Counter(group.metric for group in record.groups)
+    named = {
+        f"{group.metric} ({group.name})" if counts[group.metric] > 1 else group.metric: Column(
+            group.metric, group.name, "", ""
+        )
+        for group in record.groups
+    }
+    for name in named:
+        columns += [
+            name,
+            f"{name}: standard error",
+            f"{name}: half-width over seeds",
+            f"{name}: kind",
+            f"{name}: absent",
+        ]
     for model in record.models:
-        row: dict[str, object] = {"model": model.name, "status": model.status}
-        for column, name in zip(of_tables, names, strict=True):
+        row = {"model": model.name, "status": model.status, "failure": model.failure, **model.options}
+        for name, column in named.items():
             interval = interval_of(record, model.name, column)
             if interval is None:
-                row[f"{name} absent"] = cell(record, model, column)
+                row[f"{name}: absent"] = cell(record, model, column)
                 continue
-            row[name], row[f"{name} standard error"] = interval.mean, interval.standard_error
-            row[f"{name} half-width over seeds"], row[f"{name} kind"] = (
-                interval.half_width,
-                kind_of(record, model.name, column),
-            )
+            row |= {name: interval.mean, f"{name}: standard error": interval.standard_error}
+            row |= {f"{name}: half-width over seeds": interval.half_width}
+            row |= {f"{name}: kind": kind_of(record, model.name, column)}
         rows.append(row)
     return _csv(columns, rows)
 

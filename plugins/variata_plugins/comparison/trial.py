@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import tempfile
 import time
 import traceback
 from collections.abc import Callable
@@ -32,6 +33,7 @@ from variata import (
     build,
     build_data,
     load,
+    runs,
     train,
 )
 from variata_plugins.graphs.structure import graph_of
@@ -43,6 +45,7 @@ from .record import Figure, Picture, RunOf
 
 _CAPABILITIES = (Sampler, Autoencoder, LatentVariable, Density, Marginals, Energy, Chain, Classifier)
 _POINTS = 200
+_SHARE_OF_TRIAL = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +59,7 @@ class Task:
         common: the section `data` of the common view; `view`: the model's own, in a word.
         evaluate: as `--evaluate` says.
         pictures: whether to leave them (the first seed does).
+        seconds: of training, where that is the budget.
     """
 
     name: str
@@ -69,6 +73,7 @@ class Task:
     evaluate: tuple[str, ...]
     trained: bool = False
     pictures: bool = True
+    seconds: float | None = None
 
     @property
     def folder(self) -> Path:
@@ -184,10 +189,31 @@ def _run(task: Task) -> Run:
     if _status(task.folder) == "finished":
         return load(task.folder)
     task.folder.parent.mkdir(parents=True, exist_ok=True)
-    run = train(task.source, (*task.texts, f"seed={task.seed}"), run=task.folder, resume=True)
+    texts = (*task.texts, f"seed={task.seed}")
+    if task.seconds is not None:
+        texts = (*texts, f"train.steps={_steps_within(task, texts)}")
+    run = train(task.source, texts, run=task.folder, resume=True)
     if run.status in ("interrupted", "terminated"):
         raise Stopped(run.status)
     return run
+
+
+def _steps_within(task: Task, texts: tuple[str, ...]) -> int:
+    """How many steps the seconds of a budget have room for, by a short trial: schedules that are stretched over the
+    whole of training need its length. A run that is gone on with keeps its own."""
+    assert task.seconds is not None
+    if (task.folder / "spec.yaml").is_file():
+        begun = [record.options.get("train.steps") for record in runs(task.folder)]
+        if begun and begun[0]:
+            return int(begun[0])
+    with tempfile.TemporaryDirectory() as folder:
+        short = train(
+            task.source, (*texts, f"train.max_time={task.seconds * _SHARE_OF_TRIAL}"), run=Path(folder) / "run"
+        )
+        if short.status in ("interrupted", "terminated"):
+            raise Stopped(short.status)
+        seconds, steps = _length(short)
+    return max(1, round((steps or 1) / max(seconds or 0.0, 1e-3) * task.seconds))
 
 
 def _status(folder: Path) -> str:
