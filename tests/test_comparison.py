@@ -5,21 +5,25 @@ from __future__ import annotations
 import csv
 import io
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
 import variata
-from support import SMALL, refused
+from support import SMALL, of_process, refused
 from variata import RunError, load_file, registry
 from variata_plugins.comparison.command import carry_out
 from variata_plugins.comparison.measures import COINS, Drawn, settings_of
-from variata_plugins.comparison.nearest import NearestTraining, nearest
 from variata_plugins.comparison.plan import Request, make_plan
 from variata_plugins.comparison.record import Budget, Comparison, Figure, read_comparison
 from variata_plugins.comparison.statistics import half_width, paired, student_t
 from variata_plugins.comparison.tables import tables_of, tidy_csv, wide_csv
+from variata_plugins.metrics.nearest import NearestTraining, nearest
 
 
 def test_log_p_of_each_example_is_kept_and_its_mean_is_the_figure(tmp_path, without_pictures):
@@ -382,3 +386,57 @@ def test_grey_samples_are_coins_of_the_right_probability():
     drawn = Drawn(Fixed(grey, x), grey, torch.rand(3, 1, 8, 8))
     first = drawn.sample(2)
     assert torch.equal(torch.cat([first, drawn.sample(1)]), drawn.again().sample(3))  # one after the other
+
+
+# Kills and processes
+
+
+def without_times(record: Comparison) -> list[Figure]:
+    return [figure for figure in record.figures if figure.unit != "seconds"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["interrupted", "killed"])
+def test_what_was_stopped_goes_on_and_ends_with_the_same_figures(tmp_path, number):
+    words = ["compare", "vae", "rbm", "train.checkpoint_every=5", "--epochs", "40", *QUICK[2:4], "--evaluate"]
+    words += ["metrics=[sample_statistics, reconstruction_error]", "--out"]
+    program = [sys.executable, "-m", "variata", *words, str(tmp_path / "stopped")]
+    process = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    checkpoints = tmp_path / "stopped" / "runs" / "rbm-seed0" / "checkpoints"
+    while not checkpoints.is_dir() or not list(checkpoints.glob("step-*")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, err = process.communicate()
+    if number == signal.SIGINT:
+        assert process.returncode == 130
+        assert "stopped; the same command goes on: variata compare vae rbm" in err
+    begun = read_comparison(tmp_path / "stopped")
+    assert [model.status for model in begun.models] == ["ok", "skipped"]
+    assert not begun.complete
+    again = of_process(*words, str(tmp_path / "stopped"))
+    assert again.returncode == 0, again.stderr
+    assert "1 of 2 were done before" in again.stderr
+    whole = of_process(*words, str(tmp_path / "whole"))
+    assert whole.returncode == 0, whole.stderr
+    assert without_times(read_comparison(tmp_path / "stopped")) == without_times(read_comparison(tmp_path / "whole"))
+
+
+@pytest.mark.slow
+def test_processes_find_what_one_finds_and_one_that_dies_takes_nothing_with_it(tmp_path):
+    file = parts_file(tmp_path)
+    file.write_text(
+        file.read_text().replace(
+            "raise RuntimeError('broke at step 3')", "__import__('os').kill(__import__('os').getpid(), 9)"
+        )
+    )
+    (tmp_path / "dying.yaml").write_text("extends: vae\nloss: {use: failing}\n")
+    words = ["compare", "vae", "rbm", "gan", *QUICK]
+    both = of_process(*words, tmp_path / "dying.yaml", "--plugin", file, "--jobs", "2", "--out", tmp_path / "two")
+    one = of_process(*words, "--out", tmp_path / "one")
+    assert (both.returncode, one.returncode) == (1, 0), both.stderr
+    found = read_comparison(tmp_path / "two")
+    assert [model.status for model in found.models] == ["ok", "ok", "ok", "failed"]
+    assert "its process was ended by SIGKILL" in found.models[-1].failure
+    others = [figure for figure in without_times(found) if figure.model != "dying"]
+    assert others == without_times(read_comparison(tmp_path / "one"))

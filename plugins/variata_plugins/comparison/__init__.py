@@ -11,26 +11,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from variata import Command, Component, hookimpl
+from variata import Command, hookimpl
 
 if TYPE_CHECKING:
     from variata import RunContext
-
-_HERE = "variata_plugins.comparison"
 
 
 @hookimpl
 def variata_commands() -> list[Command]:
     """The command `compare`."""
     description = "Train models on the same data and budget, and put them side by side."
-    return [Command("compare", f"{_HERE}.command:compare", description)]
-
-
-@hookimpl
-def variata_components() -> list[Component]:
-    """How near samples are to what was trained on."""
-    what = "Are samples nearer to training examples than others are?"
-    return [Component("metric", "nearest_training", f"{_HERE}.nearest:NearestTraining", what)]
+    return [Command("compare", "variata_plugins.comparison.command:compare", description)]
 
 
 @hookimpl

@@ -201,7 +201,7 @@ def measured(run: Run, name: str, seed: int, data: Data, settings: Settings, vie
     with torch.random.fork_rng():
         torch.manual_seed(options.seed)
         samples, sampling = _samples(model, pool_size(data, options.split))
-    drawn = None if samples is None else Drawn(model, data.spec, samples).eval()
+        drawn = None if samples is None else Drawn(model, data.spec, samples).eval()
     held = [_Held(metric, drawn, data) for metric in metrics]
     estimates = evaluate(
         run,
