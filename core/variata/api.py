@@ -25,6 +25,7 @@ from .progress import Reporter
 from .run_folder import Run, load
 from .training.fit import resumed_config, train_assembly
 from .training.launching import launch
+from .training.saving import Checkpoints
 
 Config = str | Path | Mapping[str, Any] | Spec
 
@@ -76,7 +77,8 @@ def train(
         folder = launch(spec, run, quiet, resume, live)
         return load(folder)
     with joined(choose_device(local_device(options["device"]))) as where:
-        assembly = where.first_alone(lambda: assemble(spec))
+        goes_on = resume and run is not None and bool(Checkpoints(Path(run)).all())
+        assembly = where.first_alone(lambda: assemble(spec, resumes=goes_on))
         return train_assembly(assembly, run=run, quiet=quiet, resume=resume)
 
 

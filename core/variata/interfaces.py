@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -192,11 +192,14 @@ class Model(nn.Module, ABC):
 
     `conditional` says whether it is a model of x given y. Then `conditions` knows which y training had
     (`conditions.py`). `tables` says whether it can read rows whose columns are of several kinds, or that lack values.
+    `started` and `frozen` name parts that have a run's weights, and that training leaves as they are (`starting.py`).
     """
 
     tables: ClassVar[bool] = False
     conditional: bool = False
     conditions: Any
+    started: tuple[str, ...] = ()
+    frozen: tuple[str, ...] = ()
 
     def __init__(self, data: DataSpec) -> None:
         super().__init__()
@@ -206,6 +209,12 @@ class Model(nn.Module, ABC):
             )
             raise ConfigError(_no_reader("model", "tables", message))
         self.spec = data
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        for name in self.frozen:
+            self.get_submodule(name).eval()
+        return self
 
 
 class Sampler(Model):

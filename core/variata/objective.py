@@ -215,3 +215,7 @@ class Phase:
     autocast: bool = True
     optimizer: Optimizer | None = None
     needs_gradients: bool = False
+
+    def __post_init__(self) -> None:
+        moved = [parameter for parameter in self.parameters if parameter.requires_grad]
+        object.__setattr__(self, "parameters", moved)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from . import __version__
 from .assembly import assemble, build_data
-from .checkpoint import load_weights, write_json, write_tensors, write_text
+from .checkpoint import WEIGHTS, load_weights, write_json, write_tensors, write_text
 from .config import Spec, load_spec
 from .data import Data, DataSpec
 from .errors import DataError, RunError, VariataWarning
@@ -31,7 +31,7 @@ from .processes import choose_device
 from .sources import Live, NotSaved
 from .yaml12 import parse_file
 
-SPEC, PLUGINS, WEIGHTS, METRICS, STATUS = "spec.yaml", "plugins.json", "model.safetensors", "metrics.jsonl", "run.json"
+SPEC, PLUGINS, METRICS, STATUS = "spec.yaml", "plugins.json", "metrics.jsonl", "run.json"
 
 T = TypeVar("T")
 
