@@ -1,5 +1,5 @@
-"""`variata plugins --check` says what is wrong with a plugin and how it is mended; what else is said of plugins; and
-what merely names one runs nothing."""
+"""`variata plugins --check` says what is wrong with a plugin and how it is mended; what else is said of plugins; what
+merely names one runs nothing."""
 
 from __future__ import annotations
 
