@@ -6,7 +6,9 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PACKAGES := core plugins triton_kernels
 # Where triton is not installed, the modules that import it have no examples to run.
-PYTEST := $(BIN)/pytest --doctest-modules --doctest-ignore-import-errors --ignore=tests/benchmarks
+# A process for each core, four at most: each imports torch.
+PYTEST := $(BIN)/pytest --numprocesses auto --maxprocesses 4 --doctest-modules --doctest-ignore-import-errors \
+	--ignore=tests/benchmarks
 # Relative, since pip splits the variable at spaces. It holds the build's own environment to the tested versions too.
 PIP_INSTALL := PIP_BUILD_CONSTRAINT=constraints.txt $(BIN)/python -m pip --disable-pip-version-check install \
 	-qq --prefer-binary --constraint constraints.txt

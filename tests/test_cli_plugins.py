@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+import variata
 from support import SMALL_TEXTS, Ran, of_process, refused
-from variata import Command, registry
+from variata import Command, cli, registry
 from variata.yaml12 import parse
 
 CONCEPTS = Path(__file__).parents[1] / "docs" / "concepts.md"
@@ -75,6 +76,20 @@ def test_commands_that_a_plugin_declares_are_run(tmp_path):
 # Local plugin files
 
 PRIOR = "from variata_plugins.vae.prior import StandardNormalPrior\nclass Mine(StandardNormalPrior):\n    pass\n"
+
+
+def test_commands_of_a_plugin_that_is_loaded_later_in_a_process_are_there_and_once(command, monkeypatch):
+    class Late:
+        @variata.hookimpl
+        def variata_commands(self):
+            return [variata.Command("late", "somewhere:late", "Comes after the others.")]
+
+    monkeypatch.setattr(cli.app, "registered_commands", list(cli.app.registered_commands))
+    monkeypatch.setattr(cli, "_added", set(cli._added))
+    assert "Comes after" not in command("--help")[1]
+    with variata.plugin(Late(), "late"):
+        for _ in range(2):
+            assert command("--help")[1].count("Comes after the others.") == 1
 
 
 def test_a_plugin_file_serves_every_command(command, parts, tmp_path):

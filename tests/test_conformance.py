@@ -48,6 +48,7 @@ ABOUT: dict[str, dict[str, Any]] = {
     "model/rbm": {"preset": "rbm"},
     "model/circuit": {"preset": "rat_spn"},
     "data/sprites": {"options": {"size": 32, "examples": 100}},
+    "data/sklearn_table": {"options": {"name": "wine"}},
     "schedule/constant": {"options": {"value": 0.5}},
     "schedule/cosine": {"options": {"from": 1.0, "to": 0.0, "steps": 50}},
     "schedule/cyclic": {"options": {"from": 0.0, "to": 1.0}},
@@ -62,10 +63,11 @@ ABOUT: dict[str, dict[str, Any]] = {
     "metric/factor_vae_score": {"preset": "sprites_vae"},
     "metric/denoising_error": {"preset": "denoising_autoencoder"},
     "metric/modes": {"preset": "wgan_gp"},
+    "metric/imputation": {"preset": "table_miwae"},
 }
 """What the kit is told of a part, since it cannot know."""
 
-FILES = {"data/array", "data/debd", "data/images", "data/mnist", "data/shards"}
+FILES = {"data/array", "data/debd", "data/images", "data/mnist", "data/shards", "data/table"}
 """They need files of the user's."""
 
 LONG = {"metric/latent_ais", "metric/classes", "extractor/inception"}

@@ -16,6 +16,7 @@ ELSEWHERE = {
     "data/images": "tests/test_large_data.py: it needs files",
     "data/mnist": "tests/test_data.py: it needs a download",
     "data/shards": "tests/test_large_data.py: it needs files",
+    "data/table": "tests/test_tables.py: it needs a file",
     "logger/csv": "tests/test_loggers.py",
     "logger/tensorboard": "tests/test_loggers.py",
 }

@@ -242,10 +242,10 @@ def test_a_scale_at_its_floor_is_found_in_any_training_example():
     [
         (BernoulliDecoder, spec((4,), "levels", levels=256), r"set data.binarize \(dynamic, static or threshold\)"),
         (BernoulliDecoder, spec((4,), "interval"), r"set data.binarize .*continuous_bernoulli, gaussian"),
-        (BernoulliDecoder, spec((4,), "real"), r"use a decoder for it \(gaussian\)"),
+        (BernoulliDecoder, spec((4,), "real"), r"use a decoder for it \(gaussian, table\)"),
         (GaussianDecoder, spec((4,), "levels", levels=256), r"set data.dequantize=uniform or use .*categorical, disc"),
-        (GaussianDecoder, spec((4,), "binary"), r"use a decoder for it \(bernoulli\)"),
-        (CategoricalDecoder, spec((4,), "real"), r"real-valued: use a decoder for it \(gaussian\)"),
+        (GaussianDecoder, spec((4,), "binary"), r"use a decoder for it \(bernoulli, table\)"),
+        (CategoricalDecoder, spec((4,), "real"), r"real-valued: use a decoder for it \(gaussian, table\)"),
         (DiscretizedLogisticDecoder, spec((4,), "binary"), "is a law of levels data, but the data is binary"),
         (ContinuousBernoulliDecoder, spec((4,), "interval", low=-1.0), r"continuous in \[-1, 1\]: set data.scale"),
     ],

@@ -181,3 +181,36 @@ def test_a_sample_is_taken_after_burn_in_and_thinning(monkeypatch):
     x = model.sample(10)
     assert taken == [4] * (7 + 3 + 3)
     assert x[:, 0].tolist() == [7.0] * 4 + [10.0] * 4 + [13.0] * 2
+
+
+def test_a_condition_adds_to_the_biases_of_the_hidden_layers():
+    data = DataSpec((6,), "binary", classes=3)
+    model, plain = chain(5, 4, data=data, condition=True), chain(5, 4)
+    for weight in model.told:
+        torch.nn.init.normal_(weight)
+    plain.weight, x, y = model.weight, bits(9), torch.arange(9) % 3
+    for label in range(3):
+        own = [model.bias[0], *(b + u[label] for b, u in zip(model.bias[1:], model.told, strict=True))]
+        plain.bias = torch.nn.ParameterList(own)
+        rows = y == label
+        (law, memory), (expected, after) = (
+            model.restore(x[rows], model.memory(int(rows.sum())), y[rows]),
+            plain.restore(x[rows], plain.memory(int(rows.sum()))),
+        )
+        close(law.mean, expected.mean)
+        for one, other in zip(memory, after, strict=True):
+            close(one, other)
+        close(model.encode(x[rows], y[rows]), plain.encode(x[rows]))
+
+
+def test_a_conditional_chain_draws_what_is_asked_for(tmp_path, without_pictures):
+    """Two classes, each of one image."""
+    y = torch.arange(400) % 2
+    x = ((torch.arange(16) < 8) == (y[:, None] == 1)).float()
+    settings = {"model.hidden": [20], "loss.walkback": 4, "train.epochs": 200}
+    data = (x.reshape(400, 1, 4, 4), y)
+    model = variata.train("conditional_gsn", settings, run=tmp_path / "run", data=data).model
+    wanted = torch.arange(100) % 2
+    drawn = model.sample(100, wanted).flatten(1)
+    upper = drawn[:, :8].mean(1) - drawn[:, 8:].mean(1)
+    assert ((upper > 0).long() == wanted).float().mean() > 0.95

@@ -314,3 +314,22 @@ def test_wae_needs_a_prior_to_draw_from_while_it_trains():
     fitted_later = variata.build("rae", {"model.latent": 2}).model
     with pytest.raises(NotPrepared, match="after training"):
         loss(fitted_later, Batch(batch.x.float(), batch.y), Now.at_end())
+
+
+def test_the_permutation_p_values_of_equal_laws_are_uniform():
+    """Of two samples of one law every split into two is alike, so that the rank of the true one is uniform."""
+    generator = torch.Generator().manual_seed(0)
+    n, tests, splits = 8, 300, 19
+    values = []
+    for _ in range(tests):
+        pooled = torch.randn(2 * n, 2, generator=generator, dtype=torch.float64)
+        true = squared_mmd(pooled[:n], pooled[n:], "rbf", SCALES)
+        others = []
+        for _ in range(splits):
+            order = torch.randperm(2 * n, generator=generator)
+            others.append(squared_mmd(pooled[order[:n]], pooled[order[n:]], "rbf", SCALES))
+        values.append(int((torch.stack(others) >= true).sum()))
+    counts = torch.bincount(torch.tensor(values), minlength=splits + 1).double()
+    expected = tests / (splits + 1)
+    chi_square = float(((counts - expected).square() / expected).sum())
+    assert chi_square < 43.8  # the 0.1% point of chi-square with 19 degrees of freedom

@@ -18,11 +18,14 @@ from .errors import (
     Unsupported,
     UserError,
     VariataWarning,
+    suggest,
 )
 
 if TYPE_CHECKING:
     from .api import Assembly, build, evaluate, load, prepare, train, train_assembly
     from .assembly import make
+    from .collection import RunRecord, Runs, runs
+    from .columns import Column, ColumnKind
     from .conditions import ConditionVectors, LabelFrequencies, asked_condition, conditions_of, given_condition
     from .data import (
         Batch,
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
         Shape,
         Split,
         SplitName,
+        TableData,
         check_finite,
         common_spec,
         infer_spec,
@@ -43,6 +47,7 @@ if TYPE_CHECKING:
     from .distributions import DiagonalNormal, Layer, StandardNormal, register_rsample_and_kl, rsample_and_kl
     from .estimates import Estimate, EvaluationSettings, bits_per_dimension, estimate, measure_of
     from .evaluation import EvaluationContext, MetricsContext, log_likelihoods
+    from .features import Features
     from .interfaces import (
         Autoencoder,
         Chain,
@@ -67,12 +72,13 @@ if TYPE_CHECKING:
         Shared,
     )
     from .joint_law import Joint, ancestral, joint
+    from .labels import PartlyLabelled, partly_labelled, with_every_label
     from .logger import Logger
     from .objective import Clock, Now, Objective, Optimizer, Phase, Schedule, Scheduled, Term, Update
     from .plugins import plugin, registry
     from .processes import alone, gathered
     from .progress import stage
-    from .runs import Run, RunContext
+    from .run_folder import Run, RunContext
     from .shares import in_blocks
     from .signature import signature_of
     from .terms import Terms
@@ -82,21 +88,25 @@ __version__ = "0.1.0.dev0"
 _LAZY = {
     "assembly": "make",
     "api": "Assembly build evaluate load prepare train train_assembly",
+    "collection": "RunRecord Runs runs",
+    "columns": "Column ColumnKind",
     "conditions": "ConditionVectors LabelFrequencies asked_condition conditions_of given_condition",
-    "data": "Batch Data DataSpec Factor FactorData Rows Seed Shape Split SplitName check_finite common_spec infer_spec "
-    "split_rows",
+    "data": "Batch Data DataSpec Factor FactorData Rows Seed Shape Split SplitName TableData check_finite common_spec "
+    "infer_spec split_rows",
     "distributions": "DiagonalNormal Layer StandardNormal register_rsample_and_kl rsample_and_kl",
     "estimates": "Estimate EvaluationSettings bits_per_dimension estimate measure_of",
     "evaluation": "EvaluationContext MetricsContext log_likelihoods",
+    "features": "Features",
     "interfaces": "Autoencoder Chain Classifier Corruption Decoder Density Encoder Energy Factory Finishes "
     "LatentVariable Loss Marginals Metric Model Network OnePhaseLoss Prepares Prior Sampler Shared",
     "joint_law": "Joint ancestral joint",
+    "labels": "PartlyLabelled partly_labelled with_every_label",
     "logger": "Logger",
     "objective": "Clock Now Objective Optimizer Phase Schedule Scheduled Term Update",
     "plugins": "plugin registry",
     "processes": "alone gathered",
     "progress": "stage",
-    "runs": "Run RunContext",
+    "run_folder": "Run RunContext",
     "shares": "in_blocks",
     "signature": "signature_of",
     "terms": "Terms",
@@ -123,6 +133,8 @@ __all__ = [
     "Chain",
     "Classifier",
     "Clock",
+    "Column",
+    "ColumnKind",
     "Command",
     "Component",
     "ConditionVectors",
@@ -143,6 +155,7 @@ __all__ = [
     "Factor",
     "FactorData",
     "Factory",
+    "Features",
     "Finishes",
     "Joint",
     "Kind",
@@ -162,6 +175,7 @@ __all__ = [
     "Objective",
     "OnePhaseLoss",
     "Optimizer",
+    "PartlyLabelled",
     "Phase",
     "Place",
     "PluginError",
@@ -172,6 +186,8 @@ __all__ = [
     "Run",
     "RunContext",
     "RunError",
+    "RunRecord",
+    "Runs",
     "Sampler",
     "Schedule",
     "Scheduled",
@@ -181,6 +197,7 @@ __all__ = [
     "Split",
     "SplitName",
     "StandardNormal",
+    "TableData",
     "Term",
     "Terms",
     "Unsupported",
@@ -209,14 +226,18 @@ __all__ = [
     "log_likelihoods",
     "make",
     "measure_of",
+    "partly_labelled",
     "plugin",
     "prepare",
     "register_rsample_and_kl",
     "registry",
     "rsample_and_kl",
+    "runs",
     "signature_of",
     "split_rows",
     "stage",
+    "suggest",
     "train",
     "train_assembly",
+    "with_every_label",
 ]

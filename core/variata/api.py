@@ -17,12 +17,12 @@ from .config import Spec, check_options, load_spec
 from .data import Data, SplitName
 from .errors import ConfigError, Problem, RunError, VariataWarning
 from .estimates import Estimate, EvaluationSettings
-from .evaluation import EvaluationContext, MetricsContext, evaluate_model, has_likelihood, measure
+from .evaluation import EvaluationContext, MetricsContext, evaluate_model, has_estimates, has_likelihood, measure
 from .interfaces import Metric
 from .plugins import registry
 from .processes import alone, choose_device, joined, local_device, started_by_launcher, world
 from .progress import Reporter
-from .runs import Run, load
+from .run_folder import Run, load
 from .training.fit import resumed_config, train_assembly
 from .training.launching import launch
 
@@ -150,13 +150,12 @@ def evaluate(
     settings = EvaluationSettings(**options)
     if other is not None:
         _check_like(other, run)
-    likelihood = has_likelihood(run.model)
-    if not chosen and not likelihood:
+    if not chosen and not has_likelihood(run.model):
         chosen = _default_metrics(run, settings)
     examples, first = run.data.split(split), world().first
     with Reporter(f"evaluate {split}", len(examples), quiet or not first) as reporter:
         estimates: dict[str, Estimate] = {}
-        if likelihood or not chosen:  # without one, metrics may still say something; with neither this says why not
+        if has_estimates(run.model) or not chosen:  # without any, metrics may still say something
             progress = reporter.stage("examples", len(examples))
             estimates = evaluate_model(run.model, examples, settings, progress, reporter.stage)
         estimates |= measure(run.model, run.data, chosen, settings)
@@ -181,7 +180,7 @@ def _default_metrics(run: Run, settings: EvaluationSettings) -> list[Metric]:
 def _check_like(other: Data, run: Run) -> None:
     """Refuses data whose likelihoods cannot stand beside those of a run's."""
     own, spec = run.model.spec, other.spec
-    if (own.shape, own.support, own.levels) != (spec.shape, spec.support, spec.levels):
+    if (own.shape, own.support, own.levels, own.columns) != (spec.shape, spec.support, spec.levels, spec.columns):
         mine, others = (f"{list(s.shape)}, {s.describe()}" for s in (own, spec))
         message = f"this data is {others}, and the model's is {mine}: choose data of the same form"
         raise ConfigError(Problem(message, "out_of_distribution"))

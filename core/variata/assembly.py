@@ -69,8 +69,10 @@ class Builder:
             options[name] = self._value(part.options[name], options)
         for name in schema.shared:
             options[name] = self._shared(part, name, siblings or {})
+        common = {name: options.pop(name) for name in schema.common}
         try:
-            return part.part_class(**positional, **options)
+            built = part.part_class(**positional, **options)
+            return built.with_options(**common) if common else built
         except UserError as error:
             raise error.located(part.path, part.place) from error
         except Exception as error:
@@ -186,5 +188,11 @@ def _check_fit(spec: Spec, model: Any, loss: Any) -> None:
         raise ConfigError(Problem(message, "loss"))
 
 
-def _plain_spec(data_spec: DataSpec) -> dict[str, Any]:
-    return {key: list(v) if isinstance(v, tuple) else v for key, v in data_spec.to_json().items()}
+def _plain_spec(value: Any) -> Any:
+    """What a data set says about itself, as YAML holds it; of what only tables have, nothing where there is none."""
+    if isinstance(value, DataSpec):
+        found = value.to_json()
+        return _plain_spec({k: v for k, v in found.items() if v or k not in ("columns", "label", "missing")})
+    if isinstance(value, dict):
+        return {key: _plain_spec(item) for key, item in value.items()}
+    return [_plain_spec(item) for item in value] if isinstance(value, list | tuple) else value

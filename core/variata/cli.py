@@ -9,7 +9,6 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -122,6 +121,8 @@ def check(config: ConfigArgument, overrides: Overrides = None, plugin: PluginFil
     parameters = sum(p.numel() for p in model.parameters())
     what = f"{type(model).__name__}, {parameters:,} parameters, x {list(model.spec.shape)}, {examples:,} to train on"
     print(f"{config}: fine ({what})")
+    for line in model.spec.lines():
+        print(f"  {line}")
 
 
 @app.command()
@@ -131,7 +132,8 @@ def show(
     diff: Annotated[bool, typer.Option("--diff", help="Only what the overrides change, and what they drop.")] = False,
     plugin: PluginFiles = None,
 ) -> None:
-    """Print a configuration with everything resolved and every default written out, and where each part is from."""
+    """Print a configuration with everything resolved, every default written out, and where each part is from; of a
+    table also its columns."""
     _load_files(plugin)
     from .config import difference, load_spec
 
@@ -143,6 +145,7 @@ def show(
             if part.entry is not None:
                 origin = part.entry.plugin
                 print(f"# {part.path}: {part.entry.component.name} of {origin.id} {origin.version}".rstrip())
+        _print_columns(spec)
         return
     for line in difference(load_spec(config), spec):
         print(line)
@@ -220,6 +223,20 @@ def schema() -> None:
     print(json.dumps(json_schema(), indent=2))
 
 
+def _print_columns(spec: Any) -> None:
+    """As comments, so that what is printed is still a specification; where the table cannot be read, the reason."""
+    from .assembly import build_data
+    from .data import TableData
+
+    if issubclass(spec["data"].part_class, TableData):
+        try:
+            lines = build_data(spec).spec.lines()
+        except UserError as error:
+            lines = [str(problem) for problem in error.problems]
+        for line in lines:
+            print(f"# {line}")
+
+
 _SIGNS = {"lower_bound": ">=", "upper_bound": "<=", "exact": "=", "biased": "~"}
 
 
@@ -279,11 +296,17 @@ def _table(titles: list[str], rows: list[list[str]]) -> None:
     Console().print(table)
 
 
-@cache
+_added: set[tuple[str, str]] = set()
+
+
 def _add_plugin_commands() -> None:
+    """Those of the plugins that are loaded now; what was added by an earlier call stays."""
     taken = {info.name or (info.callback.__name__ if info.callback else "") for info in app.registered_commands}
     for plugin in registry().loaded():
         for command in plugin.commands:
+            if (plugin.id, command.name) in _added:
+                continue
+            _added.add((plugin.id, command.name))
             name = command.name if command.name not in taken else f"{plugin.distribution}-{command.name}"
             taken.add(name)
             settings = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}

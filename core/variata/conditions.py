@@ -27,8 +27,9 @@ class LabelFrequencies(nn.Module, Prepares):
     def prepare(self, stream: Iterable[Batch]) -> None:
         self.counts.zero_()
         for batch in stream:
-            assert batch.y is not None
-            self.counts += torch.bincount(batch.y.cpu(), minlength=len(self.counts)).to(self.counts.device)
+            y = batch.labelled_part().y
+            assert y is not None
+            self.counts += torch.bincount(y.cpu(), minlength=len(self.counts)).to(self.counts.device)
 
     def draw(self, n: int) -> Tensor:
         """n labels, `[n]`, from the training frequencies.
@@ -120,6 +121,8 @@ def conditions_of(data: DataSpec, wanted: bool) -> LabelFrequencies | ConditionV
         return None
     if shape is None:
         raise ConfigError(Problem("condition: true needs labels, and this data has none"))
+    if data.labelled is not None:
+        raise ConfigError(Problem("condition: true needs every label, and data.labels leaves some out: remove either"))
     return LabelFrequencies(data.classes) if data.classes else ConditionVectors(shape)
 
 

@@ -10,9 +10,10 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from pydantic import Field, TypeAdapter
+from pydantic import Field, PositiveInt, TypeAdapter
 from torch import Tensor
 
+from .columns import Column
 from .errors import DataError
 
 Shape = tuple[int, ...]
@@ -28,24 +29,33 @@ class DataSpec:
     Attributes:
         shape: of one example: `(channels, height, width)` for images, `(dimensions,)` for tables.
         support: the values that an element takes: "binary" (0 or 1), "levels" (`levels` equally spaced values from
-            `low` to `high`), "interval" (any number from `low` to `high`), "real".
+            `low` to `high`), "interval" (any number from `low` to `high`), "real"; "mixed" where `columns` differ.
         levels: how many values there are, or were before dequantisation.
         low, high: the least and the greatest value.
-        measure: what likelihoods are densities with respect to: "counting", or "lebesgue".
+        measure: what likelihoods are densities with respect to: "counting", "lebesgue", or "mixed": "lebesgue" for
+            numeric columns and "counting" for the others.
         transform: how the values came to be, for reports ("dynamic binarisation").
         classes: how many labels there are; None where examples have none.
         condition: shape of a vector y that is not a label.
+        columns: of a table, what each element is; empty where that is not known.
+        label: of a table, the column that y was taken from.
+        missing: examples may lack elements, which are NaN.
+        labelled: how many training examples have their label; None where all have it that there are.
     """
 
     shape: Shape
-    support: Literal["binary", "levels", "interval", "real"]
+    support: Literal["binary", "levels", "interval", "real", "mixed"]
     levels: int | None = None
     low: float = 0.0
     high: float = 1.0
-    measure: Literal["counting", "lebesgue"] = "counting"
+    measure: Literal["counting", "lebesgue", "mixed"] = "counting"
     transform: str = "none"
     classes: int | None = None
     condition: Shape | None = None
+    columns: tuple[Column, ...] = ()
+    label: Column | None = None
+    missing: bool = False
+    labelled: int | None = None
 
     @property
     def condition_shape(self) -> Shape | None:
@@ -61,21 +71,35 @@ class DataSpec:
     def is_image(self) -> bool:
         return len(self.shape) == 3
 
+    @property
+    def regular(self) -> bool:
+        """Whether all elements are numbers of one kind, and none is missing."""
+        return self.support != "mixed" and not self.missing
+
     def describe(self) -> str:
         """In words, for messages.
 
         >>> DataSpec((1, 8, 8), "levels", levels=17).describe()
         'of 17 levels (grey, not binarised)'
         """
+        missing = ", some missing" if self.missing else ""
         match self.support:
             case "binary":
-                return "binary"
+                return f"binary{missing}"
             case "levels":
-                return f"of {self.levels} levels (grey, not binarised)"
+                return f"of {self.levels} levels (grey, not binarised){missing}"
             case "interval":
-                return f"continuous in [{self.low:g}, {self.high:g}]"
+                return f"continuous in [{self.low:g}, {self.high:g}]{missing}"
+            case "mixed":
+                return f"mixed (columns of several kinds){missing}"
             case _:
-                return "real-valued"
+                return f"real-valued{missing}"
+
+    def lines(self) -> list[str]:
+        """What the columns of a table were found to be, a line for each."""
+        return [f"column {column.describe()}" for column in self.columns] + (
+            [f"label {self.label.describe()}"] if self.label else []
+        )
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -98,19 +122,25 @@ class Batch:
         x: `[batch, *event]`, floating point.
         y: `[batch]` integer labels or `[batch, *condition]` vectors; None where the data has none.
         index: `[batch]` row of each example in its split.
+        labelled: `[batch]` whether y is known, which is -1 where it is not; None where it is known of all.
     """
 
     x: Tensor
     y: Tensor | None = None
     index: Tensor | None = None
+    labelled: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.x)
 
     def take(self, rows: Tensor) -> Batch:
         """Some of the examples."""
-        y = None if self.y is None else self.y[rows]
-        return Batch(self.x[rows], y, None if self.index is None else self.index[rows.cpu()])
+        y, labelled = (None if values is None else values[rows] for values in (self.y, self.labelled))
+        return Batch(self.x[rows], y, None if self.index is None else self.index[rows.cpu()], labelled)
+
+    def labelled_part(self) -> Batch:
+        """The examples whose y is known."""
+        return self if self.labelled is None else self.take(self.labelled.nonzero()[:, 0])
 
 
 class Rows(ABC):
@@ -147,10 +177,17 @@ class Split:
         x: `[n, *event]` as stored, of any type: a tensor or an array in memory (or memory-mapped), or `Rows`.
         y: `[n]` or `[n, *condition]`, or None.
         transform: stored batch -> what models see, floating point; may draw from torch's generator.
+        labelled: `[n]` whether y is known; None where it is known of all.
     """
 
-    def __init__(self, x: Any, y: Any = None, transform: Callable[[Tensor], Tensor] | None = None) -> None:
-        self.x, self.y, self.transform = x, y, transform
+    def __init__(
+        self,
+        x: Any,
+        y: Any = None,
+        transform: Callable[[Tensor], Tensor] | None = None,
+        labelled: Tensor | None = None,
+    ) -> None:
+        self.x, self.y, self.transform, self.labelled = x, y, transform, labelled
 
     def __len__(self) -> int:
         return len(self.x)
@@ -160,7 +197,12 @@ class Split:
         x = _rows(self.x, index)
         x = x.to(torch.get_default_dtype()) if self.transform is None else self.transform(x)
         y = None if self.y is None else _rows(self.y, index)
-        return Batch(x, y.to(x.dtype) if y is not None and y.is_floating_point() else y, index)
+        labelled = None if self.labelled is None else _rows(self.labelled, index)
+        return Batch(x, y.to(x.dtype) if y is not None and y.is_floating_point() else y, index, labelled)
+
+    def labelled_rows(self) -> Tensor:
+        """The rows whose y is known."""
+        return torch.arange(len(self)) if self.labelled is None else self.labelled.nonzero()[:, 0].cpu()
 
     def batches(self, size: int) -> Iterator[Batch]:
         """All examples once, in their order."""
@@ -178,7 +220,8 @@ class Split:
         if torch.device(device).type == "cpu" or not isinstance(self.x, Tensor):
             return self
         try:
-            return Split(self.x.to(device), None if self.y is None else self.y.to(device), self.transform)
+            y, labelled = (None if values is None else values.to(device) for values in (self.y, self.labelled))
+            return Split(self.x.to(device), y, self.transform, labelled)
         except torch.OutOfMemoryError:  # then each batch is copied when it is read
             return self
 
@@ -207,8 +250,8 @@ def on_device(batch: Batch, device: torch.device | str) -> Batch:
     """The batch on a device."""
     if batch.x.device == torch.device(device):
         return batch
-    y = None if batch.y is None else batch.y.to(device)
-    return Batch(batch.x.to(device), y, batch.index)
+    y, labelled = (None if values is None else values.to(device) for values in (batch.y, batch.labelled))
+    return Batch(batch.x.to(device), y, batch.index, labelled)
 
 
 class Data(ABC):
@@ -223,6 +266,29 @@ class Data(ABC):
         Raises:
             DataError: the data cannot be read or is not what it should be.
         """
+
+    def with_options(self, *, labels: PositiveInt | None = None, label_seed: Seed = 0) -> Data:
+        """The data set with what may be asked of any: its keyword options are written beside those of its constructor.
+
+        Args:
+            labels: how many training examples are labelled, equally many of each class; null leaves every label.
+            label_seed: of the choice of these.
+
+        Raises:
+            ConfigError: as `labels.PartlyLabelled`.
+        """
+        from .labels import PartlyLabelled
+
+        return self if labels is None else PartlyLabelled(self, labels, label_seed)
+
+
+class TableData(Data):
+    """A data set whose examples are rows of a table: `spec.columns` says what each element is."""
+
+    @abstractmethod
+    def complete(self, name: SplitName) -> Tensor:
+        """The rows of a split as they were before some values were hidden on purpose, `[n, columns]` in float64; NaN
+        where the source has none either."""
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ def deprecated(name: str, *, since: str, instead: str) -> Callable[[F], F]:
                 construct(self, *arguments, **options)
 
             function.__init__ = constructed  # pyright: ignore[reportAttributeAccessIssue]
-            return function
+            return function  # pyright: ignore[reportReturnType]
 
         @functools.wraps(function)
         def called(*arguments: Any, **options: Any) -> Any:

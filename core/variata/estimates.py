@@ -66,12 +66,13 @@ def estimate(values: Tensor, variance: Tensor | None = None, **notes: Any) -> Es
 
 def measure_of(spec: DataSpec) -> str:
     """What likelihoods of this data are densities of, in words."""
-    return f"{spec.measure}, {spec.transform}"
+    return f"{'lebesgue and counting' if spec.measure == 'mixed' else spec.measure}, {spec.transform}"
 
 
 def bits_per_dimension(nll: Estimate, spec: DataSpec) -> dict[str, Estimate]:
-    """The same figure in bits per dimension, where the data has levels or had them before it was dequantised."""
-    if spec.levels is None:
+    """The same figure in bits per dimension, where the data has levels, or had them before it was dequantised, and no
+    element is missing."""
+    if spec.levels is None or spec.missing:
         return {}
     width = (spec.high - spec.low) / spec.levels if spec.measure == "lebesgue" else 1.0
     scale = 1 / (spec.dimensions * math.log(2))

@@ -17,7 +17,7 @@ from .annealing import EnergyEstimates, Stage, silent
 from .data import Batch, Data, Split, on_device
 from .errors import DataError, Unsupported
 from .estimates import Columns, Estimate, EvaluationSettings, bits_per_dimension, estimate, measure_of
-from .interfaces import Density, Energy, LatentVariable, Metric
+from .interfaces import Classifier, Density, Energy, LatentVariable, Metric
 from .latent import LatentEstimates
 from .processes import world
 from .shares import own_rows
@@ -60,9 +60,68 @@ class DensityEstimates:
         return {"log_likelihood": likelihood, "nll": nll, **bits_per_dimension(nll, spec)}
 
 
+class ClassEstimates:
+    """How often a `Classifier` is right, and -log p(y | x), of the examples whose label is known.
+
+    Raises:
+        Unsupported: the data has no classes.
+    """
+
+    def __init__(self, model: Classifier) -> None:
+        if model.spec.classes is None:
+            raise Unsupported("a classifier is held against labels, and this data has none")
+        self.model = model
+        self._columns = Columns()
+
+    def batch_size(self, first: Batch, asked: int) -> int:
+        return asked
+
+    def add(self, batch: Batch) -> None:
+        known = batch.labelled_part()
+        assert known.y is not None
+        log_p = self.model.classify(known.x).double()
+        self._columns.add("right", (log_p.argmax(-1) == known.y).double())
+        self._columns.add("log_p", log_p.gather(1, known.y.long()[:, None])[:, 0])
+
+    def log_likelihoods(self) -> Tensor:
+        raise Unsupported(f"{type(self.model).__name__} tells classes, and has no likelihood of x")
+
+    def result(self) -> dict[str, Estimate]:
+        columns = self._columns.gathered()
+        if not len(columns["right"]):
+            raise DataError("none of the examples is labelled, so there is nothing to hold a classifier against")
+        figures = {"accuracy": columns["right"], "error": 1 - columns["right"], "cross_entropy": -columns["log_p"]}
+        return {name: estimate(values) for name, values in figures.items()}
+
+
+class SeveralEstimates:
+    """Those of a model that can do several things; its likelihoods are those of the first."""
+
+    def __init__(self, parts: Sequence[Estimates]) -> None:
+        self.parts = parts
+
+    def batch_size(self, first: Batch, asked: int) -> int:
+        return min(part.batch_size(first, asked) for part in self.parts)
+
+    def add(self, batch: Batch) -> None:
+        for part in self.parts:
+            part.add(batch)
+
+    def log_likelihoods(self) -> Tensor:
+        return self.parts[0].log_likelihoods()
+
+    def result(self) -> dict[str, Estimate]:
+        return {name: found for part in self.parts for name, found in part.result().items()}
+
+
 def has_likelihood(model: Any) -> bool:
     """Whether a likelihood follows from what the model can do, or a bound on it."""
     return isinstance(model, Density | Energy | LatentVariable)
+
+
+def has_estimates(model: Any) -> bool:
+    """Whether figures follow from what the model can do, without a metric."""
+    return has_likelihood(model) or isinstance(model, Classifier)
 
 
 def estimates_of(model: Any, settings: EvaluationSettings, stage: Stage = silent) -> Estimates:
@@ -74,16 +133,22 @@ def estimates_of(model: Any, settings: EvaluationSettings, stage: Stage = silent
     Raises:
         Unsupported: nothing follows.
     """
+    found: list[Estimates] = []
     if isinstance(model, Density):
-        return DensityEstimates(model)
-    if isinstance(model, Energy):
-        return EnergyEstimates(model, settings, stage)
-    if isinstance(model, LatentVariable):
-        return LatentEstimates(model, settings.samples, settings.seed)
-    raise Unsupported(
-        f"{type(model).__name__} has neither a bound nor a density nor an energy, so there is no likelihood to evaluate"
-        ", and no plugin measures such a model by itself: name metrics, metrics=[NAME] (`variata list metric`)"
-    )
+        found.append(DensityEstimates(model))
+    elif isinstance(model, Energy):
+        found.append(EnergyEstimates(model, settings, stage))
+    elif isinstance(model, LatentVariable):
+        found.append(LatentEstimates(model, settings.samples, settings.seed))
+    if isinstance(model, Classifier):
+        found.append(ClassEstimates(model))
+    if not found:
+        raise Unsupported(
+            f"{type(model).__name__} has neither a bound nor a density nor an energy, so there is no likelihood to "
+            "evaluate, and no plugin measures such a model by itself: name metrics, metrics=[NAME] "
+            "(`variata list metric`)"
+        )
+    return found[0] if len(found) == 1 else SeveralEstimates(found)
 
 
 def evaluate_model(
@@ -152,13 +217,16 @@ def measure(model: Any, data: Data, metrics: Sequence[Metric], settings: Evaluat
     """What each of the metrics gives, under the same promises as `evaluate_model`.
 
     Raises:
-        Unsupported: a metric needs something that the model cannot do.
+        Unsupported: a metric needs something that the model cannot do, or data of another form.
     """
     found: dict[str, Estimate] = {}
     for metric in metrics:
         if not isinstance(model, metric.requires):
             needed, name = metric.requires.__name__, type(metric).__name__
             raise Unsupported(f"{name} needs a model that is a {needed}, and {type(model).__name__} is not")
+        if not (data.spec.regular or metric.tables):
+            what = f"{type(metric).__name__} compares numbers of one kind, none missing"
+            raise Unsupported(f"{what}, and the data is {data.spec.describe()}")
         with in_evaluation_mode(model), torch.random.fork_rng():
             torch.manual_seed(settings.seed)
             found |= metric.measure(model, data, settings)

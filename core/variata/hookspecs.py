@@ -13,7 +13,7 @@ from .declarations import Command, Component, Kind
 
 if TYPE_CHECKING:
     from .evaluation import EvaluationContext, MetricsContext
-    from .runs import RunContext
+    from .run_folder import RunContext
 
 hookspec = pluggy.HookspecMarker("variata")
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from .data import Batch, Data, DataSpec, Shape
-from .errors import ConfigError, Problem
+from .errors import ConfigError, Problem, article
 from .estimates import Estimate, EvaluationSettings
 from .objective import Now, Objective, Phase
 from .terms import Terms
@@ -109,13 +109,19 @@ class Decoder(nn.Module, ABC):
 
     `models` names the kinds of values (`DataSpec.support`) that the decoder's distribution is a law of; data of another
     kind is refused at build, since its likelihoods would be numbers without meaning. It is empty where there is no law,
-    but a point, which any data may have.
+    but a point, which any data may have. `leaves_out` says whether the likelihood is that of the elements that are
+    there, where some are missing.
     """
 
     models: ClassVar[tuple[str, ...]]
+    leaves_out: ClassVar[bool] = False
 
     def __init__(self, data: DataSpec) -> None:
         super().__init__()
+        if data.missing and not self.leaves_out:
+            raise ConfigError(
+                _no_reader("decoder", "leaves_out", f"{type(self).__name__}'s likelihood needs all values")
+            )
         if self.models and data.support not in self.models:
             from .plugins import registry
 
@@ -185,14 +191,20 @@ class Model(nn.Module, ABC):
     """A model of x. Given: `data: DataSpec`; `spec` is that description. Nothing else is promised here.
 
     `conditional` says whether it is a model of x given y. Then `conditions` knows which y training had
-    (`conditions.py`).
+    (`conditions.py`). `tables` says whether it can read rows whose columns are of several kinds, or that lack values.
     """
 
+    tables: ClassVar[bool] = False
     conditional: bool = False
     conditions: Any
 
     def __init__(self, data: DataSpec) -> None:
         super().__init__()
+        if not (data.regular or self.tables):
+            message = (
+                f"{type(self).__name__} reads numbers of one kind, none missing, and the data is {data.describe()}"
+            )
+            raise ConfigError(_no_reader("model", "tables", message))
         self.spec = data
 
 
@@ -353,10 +365,11 @@ class Finishes(ABC):
 class Metric(ABC):
     """A figure beyond those that follow from a model's likelihood: `variata evaluate RUN metrics=[NAME, ...]`.
 
-    `requires` is the capability that it needs of the model.
+    `requires` is the capability that it needs of the model; `tables` is as for a model.
     """
 
     requires: ClassVar[type] = Model
+    tables: ClassVar[bool] = False
 
     @abstractmethod
     def measure(self, model: Any, data: Data, settings: EvaluationSettings) -> dict[str, Estimate]:
@@ -364,3 +377,11 @@ class Metric(ABC):
 
         The model is in evaluation mode, torch's generator is seeded with `settings.seed` and restored afterwards.
         """
+
+
+def _no_reader(kind: str, ability: str, message: str) -> Problem:
+    """What a table is refused with, and which installed components would read it."""
+    from .plugins import registry
+
+    takers = ", ".join(registry().able(kind, ability))
+    return Problem(f"{message}: {f'use {article(kind)} for it ({takers})' if takers else 'impute first'}")

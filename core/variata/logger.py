@@ -6,7 +6,7 @@ from abc import ABC
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .runs import RunContext
+    from .run_folder import RunContext
 
 
 # Not every logger cares for every moment, so no method is abstract (B024, B027): what is not written does nothing.

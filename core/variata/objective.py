@@ -125,7 +125,7 @@ class Objective:
 
     Attributes:
         terms: summed to what is minimised.
-        metrics: `[batch]` or 0-d values to log, not minimised.
+        metrics: values to log, not minimised: of each example, or of those that a figure speaks of, or 0-d.
         updates: pairs (buffer, new value) of state that moves without a gradient (persistent chains, codebooks). They
             are committed once, after the optimiser has accepted the step.
     """

@@ -293,6 +293,15 @@ class Registry:
                     names.append(entry.component.name)
         return names
 
+    def able(self, kind: str, ability: str) -> list[str]:
+        """Names of the installed components of a kind whose class says that it has an ability: for messages."""
+        names = []
+        for entry in self.entries(kind):
+            with contextlib.suppress(PluginError):
+                if getattr(entry.load(), ability, False):
+                    names.append(entry.component.name)
+        return names
+
     def listeners(self, hook: str) -> list[tuple[Plugin, Callable[[Any], None]]]:
         """The implementations of one of the hooks of a run, in the order of loading."""
         implementations = {i.plugin_name: i for i in getattr(self._manager.hook, hook).get_hookimpls()}

@@ -36,17 +36,19 @@ class Option:
 @dataclass(frozen=True)
 class Signature:
     """`given`: parameters that the parent fills in. `options`: what users write. `shared`: siblings that are passed
-    on."""
+    on. `common`: those of the options that every component of its kind has."""
 
     given: tuple[str, ...]
     options: dict[str, Option]
     shared: dict[str, Any]
+    common: tuple[str, ...] = ()
 
 
 @cache
 def signature_of(part_class: Any) -> Signature:
     """Positional parameters are given; keyword-only ones are options, or siblings where annotated `Shared`. A parameter
-    `from_` is the option `from`. Of a dataclass, every field is an option.
+    `from_` is the option `from`. Of a dataclass, every field is an option. The abstract class of a kind may have a
+    method `with_options`, whose keyword-only parameters are options of every component of that kind.
 
     Raises:
         PluginError: the constructor takes `*args` or `**kwargs`, or has an option without a type.
@@ -57,7 +59,8 @@ def signature_of(part_class: Any) -> Signature:
     shared: dict[str, Any] = {}
     of_fields = dataclasses.is_dataclass(part_class)  # then each field's annotation is read where its class is written
     if constructor in (object.__init__, nn.Module.__init__):
-        return Signature((), {}, {})
+        common = _common(part_class)
+        return Signature((), common, {}, tuple(common))
     try:
         hints = typing.get_type_hints(part_class if of_fields else constructor, include_extras=True)
     except Exception as error:  # annotations are expressions, and may raise anything
@@ -76,7 +79,17 @@ def signature_of(part_class: Any) -> Signature:
             shared[name] = get_args(hints[name])[0]
         else:
             options[name.rstrip("_")] = Option(name.rstrip("_"), name, hints[name], parameter.default)
-    return Signature(tuple(given), options, shared)
+    common = {name: option for name, option in _common(part_class).items() if name not in options}
+    return Signature(tuple(given), options | common, shared, tuple(common))
+
+
+def _common(part_class: Any) -> dict[str, Option]:
+    method = getattr(part_class, "with_options", None)
+    if method is None:
+        return {}
+    hints = typing.get_type_hints(method, include_extras=True)
+    parameters = list(inspect.signature(method).parameters.values())[1:]
+    return {p.name: Option(p.name, p.name, hints[p.name], p.default) for p in parameters}
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,10 @@ def check_phases(subject: Subject) -> None:
             )
             assert term.value.isfinite().all(), f"the term {name} is not finite"
         for name, metric in objective.metrics.items():
-            assert list(metric.shape) in ([], [len(batch)]), f"the metric {name} has the shape {list(metric.shape)}"
+            assert metric.ndim < 2 and len(metric.view(-1)) <= len(batch), (
+                f"the metric {name} has the shape {list(metric.shape)}: give one value in all, or one for each example "
+                "that it speaks of"
+            )
     _check_signs({name: value for _, objective in found for name, value in objective.metrics.items()})
 
 
@@ -104,7 +107,7 @@ def check_coupling(subject: Subject) -> None:
     if assembly.loss.couples_batch or any(network.couples_batch for network in networks):
         raise NotApplicable("it says that it couples the examples of a batch")
     batch, other = first_batch(assembly, 16), first_batch(assembly, 32).take(torch.arange(16, 32))
-    mixed = Batch(torch.cat([batch.x[:1], other.x[1:]]), batch.y, batch.index)
+    mixed = replace(batch, x=torch.cat([batch.x[:1], other.x[1:]]))
     for (phase, one), (_, two) in zip(objectives(assembly, batch), objectives(assembly, mixed), strict=True):
         for name, term in one.terms.items():
             if term.value.ndim and term.weight is None:

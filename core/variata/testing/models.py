@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..assembly import Builder, assemble
+from ..assembly import Builder, assemble, finish
 from ..config import load_spec
 from ..data import Batch, DataSpec, Shape
 from ..errors import NotPrepared, Unsupported, UserError
@@ -25,7 +25,7 @@ from ..training import Loop, Training
 from .laws import DRAWS, NotApplicable
 from .losses import in_preset
 from .partners import Descent, PartnerData
-from .presets import check_preset, check_sampling, check_saving, check_terms, first_batch
+from .presets import check_preset, check_sampling, check_saving, check_terms, check_training, first_batch
 from .resuming import check_resume
 from .subject import Subject, conditions, learned, shaken
 
@@ -167,6 +167,9 @@ def check_marginals(subject: Subject) -> None:
 def check_capabilities(subject: Subject) -> None:
     """Each capability gives what it promises: shapes, supports, seeds, and independence of the batch."""
     assembly = in_preset(subject)
+    check_training(assembly, 30)  # what is fitted after training is fitted to codes that say something
+    assert assembly.data is not None
+    finish(assembly.model, assembly.data)
     model = assembly.model.eval()
     batch = first_batch(assembly, 16)
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pickle
 import tempfile
+import warnings
 from pathlib import Path
 
 import torch
@@ -135,7 +136,9 @@ def check_compile(probe: Probe) -> None:
         return out
 
     try:
-        found = torch.compile(density, backend="eager")(*probe.inputs)
+        with warnings.catch_warnings():  # of torch's own front end, which the part can do nothing about
+            warnings.simplefilter("ignore")
+            found = torch.compile(density, backend="eager")(*probe.inputs)
     except Unsupported as error:
         raise NotApplicable(f"torch.compile cannot trace it: {str(error)[:100]}") from error
     finally:

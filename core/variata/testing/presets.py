@@ -42,7 +42,10 @@ def first_batch(assembly: Assembly, size: int = 64) -> Batch:
     """The first training examples."""
     assert assembly.data is not None
     split = assembly.data.split("train")
-    return split.batch(torch.arange(min(size, len(split))))
+    rows = torch.arange(len(split))
+    if split.labelled is not None:  # as in training, where labelled ones stand before the others
+        rows = torch.cat([split.labelled_rows()[: size // 2], rows])
+    return split.batch(rows[:size])
 
 
 def check_training(assembly: Assembly, steps: int) -> tuple[float, float]:
@@ -154,6 +157,12 @@ def check_support(x: torch.Tensor, spec: DataSpec) -> None:
     if spec.support in ("levels", "interval"):
         assert x.min() >= spec.low - 1e-6, "values below the least one"
         assert x.max() <= spec.high + 1e-6, "values above the greatest one"
+    for values, column in zip(x.T, spec.columns, strict=True) if spec.columns else ():
+        if column.kind != "numeric":
+            assert (values == values.round()).all(), f"{column.name}: values that are no whole numbers"
+            assert values.min() >= 0, f"{column.name}: values below zero"
+        if column.levels:
+            assert values.max() < len(column.levels), f"{column.name}: values beyond its levels"
 
 
 @torch.no_grad()
@@ -169,7 +178,7 @@ def check_sampling(model: Any, n: int = 5) -> None:
     assert drawn[0].shape == (n, *model.spec.shape), f"samples of shape {list(drawn[0].shape)}"
     assert torch.equal(drawn[0], drawn[1]), "two draws with one seed differ"
     assert not torch.equal(drawn[0], drawn[2]), "two draws with two seeds are equal"
-    if model.spec.measure == "counting":
+    if model.spec.measure == "counting" or model.spec.columns:
         check_support(drawn[0], model.spec)
 
 

@@ -55,6 +55,9 @@ class CompiledMover(Mover):
             raise ConfigError(Problem("a step is compiled for one process and one piece of a batch", "train.compile"))
         (piece,) = pieces
         batch = piece.batch
+        if batch.labelled is not None:
+            message = "a step is not compiled where some of its examples are labelled: remove it, or set it to model"
+            raise ConfigError(Problem(message, "train.compile"))
         if len(batch) < self._size:
             return self.take_as_written(model, pieces, of, now, world, own)
         self._lr.fill_(self.rate(now.clock))

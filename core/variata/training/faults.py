@@ -76,6 +76,7 @@ def save_fault(folder: Path, model: nn.Module, loss: nn.Module, loop: Loop, erro
     batch: Batch = error.batch
     tensors = {"x": batch.x} | ({} if batch.y is None else {"y": batch.y})
     tensors |= {} if batch.index is None else {"index": batch.index}
+    tensors |= {} if batch.labelled is None else {"labelled": batch.labelled}
     tensors |= {} if loop.generator is None else {"generator": loop.generator}
     write_tensors(tensors, place / "batch.safetensors")
     write_tensors(own_state(model), place / "model.safetensors")

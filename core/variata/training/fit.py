@@ -24,7 +24,7 @@ from ..data import Data
 from ..errors import ConfigError, NonFinite, Problem, RunError
 from ..processes import World, alone, assign, choose_device, joined, local_device
 from ..progress import Reporter
-from ..runs import METRICS, SPEC, Run, RunContext, new_folder, save_model, write_description
+from ..run_folder import METRICS, SPEC, Run, RunContext, new_folder, save_model, write_description
 from .faults import save_fault
 from .listening import Listening
 from .loop import Loop, Row, seed_training
@@ -78,6 +78,8 @@ class Fit:
         ):
             if loop.clock.step:
                 reporter.line(f"{self.spec.name}: goes on at step {loop.clock.step}")
+            for line in self.data.spec.lines():
+                reporter.line(line)
             try:
                 ended = self._train(loop, file, reporter, request)
                 status = "finished" if ended else "terminated" if request.signal == signal.SIGTERM else "interrupted"

@@ -17,7 +17,7 @@ from typing import Any
 from ..config import Spec
 from ..errors import ConfigError, Problem, RunError
 from ..plugins import registry
-from ..runs import new_folder
+from ..run_folder import new_folder
 
 _GRACE = 20.0
 """Seconds that the others have to end by themselves when one has failed, before they are killed."""

@@ -9,7 +9,7 @@ from ..errors import VariataWarning, reason_of
 from ..logger import Logger
 from ..plugins import registry
 from ..processes import alone
-from ..runs import RunContext
+from ..run_folder import RunContext
 
 _METHODS = {
     "variata_run_started": "started",

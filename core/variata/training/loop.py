@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..data import Batch, Split, on_device
 from ..errors import ConfigError, NonFinite, Problem, suggest
-from ..interfaces import Loss, Network
+from ..interfaces import Classifier, Loss, Network
 from ..objective import Clock, Now, Objective
 from ..processes import is_cut, world
 from .averages import Averages
@@ -75,7 +75,8 @@ class Loop:
         self.model, self.loss, self.training, self.seed = model, loss, training, seed
         self.validation, self.world = validation, world()
         self.device = next((p.device for p in model.parameters()), torch.device("cpu"))
-        self.feed = Feed(train, training.batch_size, seed, self.world, self.device, training.workers)
+        labelled = _labelled_batch(model, train, training)
+        self.feed = Feed(train, training.batch_size, seed, self.world, self.device, training.workers, labelled)
         self.phases = list(loss.phases(model))
         steps = self.feed.steps_per_epoch
         self.clock = Clock(0, steps, training.steps or steps * training.epochs)
@@ -328,6 +329,19 @@ def _losses(loss: nn.Module) -> list[tuple[str, Loss]]:
 
 def _per_process(loss: nn.Module) -> list[str]:
     return [prefix + name for prefix, part in _losses(loss) for name in part.per_process]
+
+
+def _labelled_batch(model: Any, train: Split, training: Training) -> int:
+    """How many labelled examples stand before the others in each batch."""
+    asked = training.labelled_batch
+    if train.labelled is None:
+        if asked:
+            message = "is for data of which some is labelled: set data.labels, or remove it"
+            raise ConfigError(Problem(message, "train.labelled_batch"))
+        return 0
+    if asked is None:
+        return min(training.batch_size, len(train.labelled_rows())) if isinstance(model, Classifier) else 0
+    return asked
 
 
 def _check_coupling(model: nn.Module, loss: Any, loop: Loop) -> None:

@@ -23,6 +23,9 @@ class Training:
         steps: how many steps are taken, in place of epochs.
         max_time: seconds after which training ends, whatever is left of the epochs; what came before a resume counts.
         batch_size: examples in a step, over all processes; the last batch of an epoch may be smaller.
+        labelled_batch: labelled examples that stand before these in each step, where the data says `labels`; the others
+            of the step count as unlabelled. null takes as many as `batch_size`, or all that there are, of a model that
+            classifies, and none of others; 0 leaves each batch as it comes.
         accumulate: into how many pieces a process cuts its part of a batch, one after the other in memory; the step
             is the same.
         optimizer: of every phase that does not bring its own.
@@ -54,6 +57,7 @@ class Training:
     steps: PositiveInt | None = None
     max_time: PositiveFloat | None = None
     batch_size: PositiveInt = 100
+    labelled_batch: NonNegativeInt | None = None
     accumulate: PositiveInt = 1
     optimizer: Optimizer = default("optimizer", "adam")
     clip: PositiveFloat | None = None

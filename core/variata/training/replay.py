@@ -17,7 +17,7 @@ from ..config import load_spec
 from ..data import Batch, DataSpec
 from ..errors import RunError
 from ..objective import Clock, Now
-from ..runs import SPEC
+from ..run_folder import SPEC
 from .faults import FAULT, named_parameters
 from .stepping import PRECISIONS
 
@@ -64,7 +64,7 @@ def replay(run: str | Path) -> Replay:
     load_weights(model, place / "model.safetensors")
     load_weights(loss, place / "loss.safetensors")
     tensors = read_tensors(place / "batch.safetensors")
-    batch = Batch(tensors["x"], tensors.get("y"), tensors.get("index"))
+    batch = Batch(tensors["x"], *(tensors.get(name) for name in ("y", "index", "labelled")))
     phase = next((phase for phase in loss.phases(model) if phase.name == phase_name), None)
     if phase is None:
         raise RunError(f"{place / 'fault.json'}: the loss has no phase {phase_name!r}")

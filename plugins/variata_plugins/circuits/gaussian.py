@@ -68,8 +68,10 @@ class Gaussian(Leaf):
 
     @torch.no_grad()
     def start(self, stream: Iterable[Batch], variable: Tensor) -> None:
-        """Takes the means of the units from examples drawn among the first batch, the same for all variables."""
+        """Takes the means of the units from examples drawn among the first batch, the same for all variables; where a
+        value is missing, the mean of those that are there."""
         first = next(iter(stream)).x.flatten(1)
+        first = torch.where(first.isnan(), first.nanmean(0).nan_to_num(0.0), first)
         rows = torch.randint(len(first), (self.units,), device=first.device)
         self.mean.copy_(first[rows].T[variable])
 

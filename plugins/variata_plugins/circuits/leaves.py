@@ -142,7 +142,9 @@ class _Counted(Discrete, ABC):
         """Tilts the training data's law of each variable by the noise that the parameters were made with."""
         counts = torch.zeros(len(variable), self.theta.shape[1], dtype=torch.float64, device=variable.device)
         for batch in stream:
-            counts += self.outcomes(self.level(batch.x.flatten(1).T[variable])).sum(1)
+            x = batch.x.flatten(1).T[variable]
+            seen = ~x.isnan()
+            counts += (self.outcomes(self.level(x.masked_fill(~seen, self.low))) * seen[..., None]).sum(1)
         laws = ((counts + 1) / (counts + 1).sum(1, keepdim=True)).log()
         self.theta.copy_((self.theta + laws[:, :, None]).log_softmax(1))
 

@@ -71,6 +71,8 @@ class Circuit(Marginals, Sampler, Prepares):
         ConfigError: the structure is not smooth or not decomposable, or needs other leaves.
     """
 
+    tables = True  # what is missing is not observed; whether columns may be of several kinds, the leaves say
+
     variable: Tensor
     owner: Tensor
     product: Tensor

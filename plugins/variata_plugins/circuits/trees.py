@@ -98,24 +98,26 @@ class HCLT(Structure):
 
 
 def joint(stream: Iterable[Batch], data: DataSpec, alpha: float) -> Tensor:
-    """p(x_i = a, x_j = b) with alpha added to each count, `[variables, variables, levels, levels]`; for i = j the
-    diagonal is the marginal."""
-    levels, n = data.levels or 0, 0
+    """p(x_i = a, x_j = b) with alpha added to each count, `[variables, variables, levels, levels]`, among the examples
+    that have both; for i = j the diagonal is the marginal."""
+    levels = data.levels or 0
     counts: Tensor | None = None
     step = (data.high - data.low) / (levels - 1)
     for batch in stream:
-        level = ((batch.x.flatten(1) - data.low) / step).round().long()
-        seen = torch.nn.functional.one_hot(level, levels).flatten(1).float()
+        x = batch.x.flatten(1)
+        there = ~x.isnan()
+        level = ((x.masked_fill(~there, data.low) - data.low) / step).round().long()
+        seen = (torch.nn.functional.one_hot(level, levels) * there[..., None]).flatten(1).float()
         part = (seen.T @ seen).double()
         counts = part if counts is None else counts + part
-        n += len(batch)
     assert counts is not None, "there are training examples"
     counts = counts.view(data.dimensions, levels, data.dimensions, levels).transpose(1, 2)
     smooth = torch.full((levels, levels), alpha, dtype=torch.float64, device=counts.device)
     own = torch.eye(levels, dtype=torch.float64, device=counts.device) * alpha * levels
     added = smooth.expand(data.dimensions, data.dimensions, -1, -1).clone()
     added[range(data.dimensions), range(data.dimensions)] = own
-    return ((counts + added) / (n + alpha * levels**2)).cpu()
+    counts = counts + added
+    return (counts / counts.sum((2, 3), keepdim=True)).cpu()
 
 
 def mutual_information(of_pairs: Tensor) -> Tensor:
@@ -126,17 +128,21 @@ def mutual_information(of_pairs: Tensor) -> Tensor:
 
 
 def gaussian_information(stream: Iterable[Batch]) -> Tensor:
-    """I(i, j) = -1/2 log(1 - rho_ij^2) in nats, `[variables, variables]`: exact where the variables are Gaussian."""
+    """I(i, j) = -1/2 log(1 - rho_ij^2) in nats, `[variables, variables]`, among the examples that have both: exact
+    where the variables are Gaussian."""
     total: Tensor | None = None
     for batch in stream:
         x = batch.x.flatten(1).double()
-        x = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
-        total = x.T @ x if total is None else total + x.T @ x
+        there = (~x.isnan()).double()
+        x = x.nan_to_num(0.0)
+        part = torch.stack([there.T @ there, x.T @ there, x.square().T @ there, x.T @ x])
+        total = part if total is None else total + part
     assert total is not None, "there are training examples"
-    total = total.cpu() / total[-1, -1].cpu()
-    covariance = total[:-1, :-1] - total[-1:, :-1] * total[:-1, -1:]
-    scale = covariance.diagonal().clamp(min=1e-12).sqrt()
-    correlation = (covariance / scale / scale[:, None]).clamp(-1 + 1e-9, 1 - 1e-9)
+    n, first, second, both = total.cpu()
+    mean = first / n.clamp(min=1)  # [i, j] of x_i, where x_j is there too
+    covariance = both / n.clamp(min=1) - mean * mean.T
+    scale = (second / n.clamp(min=1) - mean.square()).clamp(min=1e-12).sqrt()
+    correlation = (covariance / scale / scale.T).clamp(-1 + 1e-9, 1 - 1e-9)
     return -0.5 * torch.log1p(-correlation.square())
 
 

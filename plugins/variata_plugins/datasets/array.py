@@ -73,7 +73,7 @@ class Array(Data):
         test: Share = 0.1,
         split_seed: Seed = 0,
     ) -> None:
-        parts = _parts(path, _read(path), x, y)
+        parts = _parts(path, read_arrays(path), x, y)
         values, _ = parts["train"]
         sources = {}
         for name, (more, of_more) in parts.items():
@@ -123,8 +123,12 @@ def _rows(values: np.ndarray, rows: Tensor, arrange: Arrange) -> Any:
     return torch.from_numpy(np.ascontiguousarray(arrange(values[rows.numpy()])))
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
-    """Every array of a file by its name."""
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Every array of an npz, npy or safetensors file by its name; that of an npy file is x.
+
+    Raises:
+        DataError: the file cannot be read, is damaged, or holds a pickle.
+    """
     try:
         large = path.stat().st_size > IN_MEMORY
         if path.suffix == ".npy" and large:

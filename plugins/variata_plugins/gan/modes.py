@@ -15,7 +15,17 @@ from __future__ import annotations
 import torch
 from pydantic import PositiveFloat, PositiveInt
 
-from variata import Data, DataError, Estimate, EvaluationSettings, Metric, Sampler, Unsupported, estimate
+from variata import (
+    Data,
+    DataError,
+    Estimate,
+    EvaluationSettings,
+    Metric,
+    Sampler,
+    Unsupported,
+    estimate,
+    with_every_label,
+)
 
 
 class Modes(Metric):
@@ -34,7 +44,7 @@ class Modes(Metric):
         self.samples, self.radius, self.least = samples, radius, least
 
     def measure(self, model: Sampler, data: Data, settings: EvaluationSettings) -> dict[str, Estimate]:
-        spec, split = data.spec, data.split("train")
+        spec, split = data.spec, with_every_label(data).split("train")
         if spec.classes is None or len(spec.shape) != 1 or spec.support != "real":
             raise Unsupported("modes counts those of labelled points, as blobs has them; this data has none")
         batch = split.batch(torch.arange(len(split)))

@@ -16,6 +16,7 @@ from variata import (
     Split,
     Unsupported,
     stage,
+    with_every_label,
 )
 
 from .samples import device_of
@@ -31,10 +32,10 @@ def encoded(model: Autoencoder, batch: Batch) -> Tensor:
 
 
 def codes_and_labels(model: Autoencoder, split: Split, most: int | None = None) -> tuple[Tensor, Tensor]:
-    """Codes and labels of a split, or of its first examples."""
-    n = len(split) if most is None else min(most, len(split))
-    codes, labels, advance = [], [], stage("encoding", n)
-    for index in torch.arange(n).split(_BLOCK):
+    """Codes and labels of the labelled examples of a split, or of the first of these."""
+    rows = split.labelled_rows()[:most]
+    codes, labels, advance = [], [], stage("encoding", len(rows))
+    for index in rows.split(_BLOCK):
         batch = split.batch(index)
         assert batch.y is not None
         codes.append(encoded(model, batch))
@@ -67,6 +68,7 @@ def known_factors(data: Data) -> tuple[FactorData, dict[int, Factor]]:
     Raises:
         Unsupported: the data does not say its factors.
     """
+    data = with_every_label(data)
     if not isinstance(data, FactorData):
         raise Unsupported("this metric needs data whose factors are known, as data=sprites; this data does not say any")
     return data, {k: factor for k, factor in enumerate(data.factors) if factor.values > 1}

@@ -66,7 +66,7 @@ class Parzen(Metric):
         if best in (0, len(self.bandwidths) - 1):
             note += f"; the bandwidth {self.bandwidths[best]:g} is the last of those tried, so try others beyond it"
         spec = data.spec
-        measure = f"lebesgue, of {spec.describe()} values as numbers: {spec.transform}"
+        measure = f"lebesgue, values as numbers ({spec.describe()}; {spec.transform})"
         notes = {"samples": self.samples, "draws": described(model, self.mean), "bandwidth": self.bandwidths[best]}
         notes |= {"bandwidth_chosen_on": f"{len(held_out)} {by} examples", "split": settings.split, "note": note}
         return {"parzen": estimate(values, kind="biased", measure=measure, **notes)}

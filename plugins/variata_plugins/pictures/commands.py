@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +16,7 @@ from variata import (
     Autoencoder,
     ConditionVectors,
     ConfigError,
+    DataSpec,
     LabelFrequencies,
     LatentVariable,
     Model,
@@ -29,6 +31,7 @@ from .figures import draw_examples, draw_pairs
 from .of_run import title_of_samples
 
 Files = Annotated[list[str] | None, typer.Option("--plugin", metavar="FILE", help="Load a local plugin file.")]
+Drawn = Annotated[Path, typer.Option("--out", help="A .png picture, an .npz of numbers, or a .csv of rows.")]
 Out = Annotated[Path, typer.Option("--out", help="A .png picture, or an .npz of numbers.")]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")]
 
@@ -37,7 +40,7 @@ RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")
 def sample(
     run: RunArgument,
     n: Annotated[int, typer.Option("-n", min=1, help="How many.")] = 64,
-    out: Out = Path("samples.png"),
+    out: Drawn = Path("samples.png"),
     condition: Annotated[
         str | None, typer.Option(help="A class (3), or some of them in turn (0..9, label=0..9, 1,3).")
     ] = None,
@@ -46,8 +49,10 @@ def sample(
     plugin: Files = None,
 ) -> None:
     """Draw examples from a trained model, as a picture or as numbers."""
-    check_out(out)
+    check_out(out, (".png", ".npz", ".csv"))
     model = load(run, plugins=plugin or ()).model
+    if out.suffix == ".csv" and not model.spec.columns:
+        raise ConfigError(Problem("rows are of a table, and the model was trained on none: .png or .npz", "--out"))
     if not isinstance(model, Sampler):
         raise Unsupported(f"{type(model).__name__} cannot sample")
     y = _labels(condition, n, model)
@@ -59,6 +64,8 @@ def sample(
         x = model.generate(n, y).mean if mean and isinstance(model, LatentVariable) else model.sample(n, y)
     if out.suffix == ".npz":
         save_arrays(out, x=x, **({} if y is None else {"y": y}))
+    elif out.suffix == ".csv":
+        save_rows(out, x, model.spec, y)
     else:
         draw_examples(x, model.spec, out, "means of p(x | z), z ~ p(z)" if mean else title_of_samples(model))
     print(out)
@@ -89,10 +96,10 @@ def reconstruct(
     print(out)
 
 
-def check_out(out: Path) -> None:
+def check_out(out: Path, endings: tuple[str, ...] = (".png", ".npz")) -> None:
     """Refuses a file to write that is neither a picture nor numbers, or lies in no folder."""
-    if out.suffix not in (".png", ".npz"):
-        raise ConfigError(Problem(f"must end in .png or .npz (got {str(out)!r})", "--out"))
+    if out.suffix not in endings:
+        raise ConfigError(Problem(f"must end in {' or '.join(endings)} (got {str(out)!r})", "--out"))
     if not out.parent.is_dir():
         raise ConfigError(Problem(f"there is no folder {str(out.parent)!r}", "--out"))
 
@@ -102,6 +109,19 @@ def save_arrays(out: Path, **arrays: Tensor) -> None:
     try:
         numbers: dict[str, Any] = {name: value.cpu().numpy() for name, value in arrays.items()}
         np.savez_compressed(out, **numbers)
+    except OSError as error:
+        raise RunError(f"{out}: cannot be written: {error.strerror}") from error
+
+
+def save_rows(out: Path, x: Tensor, spec: DataSpec, y: Tensor | None) -> None:
+    """Writes rows of a table in the units of its source, the label last where there is one."""
+    columns, values = list(spec.columns), x.cpu()
+    if y is not None and spec.label is not None:
+        columns, values = [*columns, spec.label], torch.cat([values, y.cpu().to(values).reshape(len(x), 1)], dim=1)
+    rows = [[c.text(v) for c, v in zip(columns, row, strict=True)] for row in values.tolist()]
+    try:
+        with out.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerows([[column.name for column in columns], *rows])
     except OSError as error:
         raise RunError(f"{out}: cannot be written: {error.strerror}") from error
 

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from variata import DataSpec, RunError
 
+from .of_columns import draw_columns
+
 _DOTS = 120
 _NATS = {
     "loss",
@@ -92,9 +94,11 @@ def draw_rows(rows: Tensor, path: Path, title: str) -> None:
 
 
 def draw_examples(x: Tensor, spec: DataSpec, path: Path, title: str, beside: Tensor | None = None) -> None:
-    """Examples in the form that suits what they are; `beside` is real data to compare with, for points."""
+    """Examples in the form that suits what they are; `beside` is real data to compare with, for points and tables."""
     if spec.is_image:
         draw_grid(x, spec, path, title)
+    elif spec.columns:
+        draw_columns({"model": x} if beside is None else {"data": beside, "model": x}, spec, path, title)
     elif spec.shape == (2,):
         draw_points({"model": x} if beside is None else {"data": beside, "model": x}, path, title)
     else:

@@ -23,6 +23,7 @@ from torch.distributions import Categorical, Distribution, MixtureSameFamily
 
 from variata import (
     Batch,
+    ConfigError,
     DataError,
     DataSpec,
     DiagonalNormal,
@@ -30,6 +31,7 @@ from variata import (
     NotPrepared,
     Prepares,
     Prior,
+    Problem,
     Shared,
     Unsupported,
 )
@@ -45,6 +47,9 @@ class VampPrior(Prior, Prepares):
         components: K.
         exemplars: the inputs are training examples and are not learned.
         encoder: the model's.
+
+    Raises:
+        ConfigError: the data is a table of mixed columns, or lacks values.
     """
 
     known: Tensor
@@ -58,6 +63,9 @@ class VampPrior(Prior, Prepares):
         encoder: Shared[Encoder],
     ) -> None:
         super().__init__()
+        if not data.regular:
+            what = f"the inputs of a VampPrior are examples that are learned, and the data is {data.describe()}"
+            raise ConfigError(Problem(f"{what}: use another prior"))
         self.encoder, self.low, self.high = cast(Encoder, encoder), data.low, data.high
         self.inputs = nn.Parameter(torch.zeros(components, *data.shape), requires_grad=not exemplars)
         self.register_buffer("known", torch.zeros((), dtype=torch.bool))

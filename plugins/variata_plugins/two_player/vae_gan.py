@@ -74,6 +74,8 @@ class VAEGAN(Loss):
         if model.spec.support == "binary":
             message = "the critic tells a decoder's mean from binary data at once: set data.binarize=none"
             raise ConfigError(Problem(message))
+        if not model.spec.regular:
+            raise ConfigError(Problem(f"the critic reads examples, and the data is {model.spec.describe()}: use elbo"))
         self.game, self.weight, self.optimizer = make(game), weight, optimizer
         condition = model.spec.condition_shape if model.conditional else None
         self.features = make(features, input=model.spec.shape, output=(size,), condition=condition)

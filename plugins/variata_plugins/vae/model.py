@@ -18,6 +18,7 @@ from variata import (
     Decoder,
     Encoder,
     Factory,
+    Features,
     LatentVariable,
     Prior,
     Terms,
@@ -31,7 +32,8 @@ from variata import (
 
 
 class VAE(LatentVariable):
-    """A variational autoencoder.
+    """A variational autoencoder. The encoder reads the features of an example (`variata.Features`): the example itself,
+    or, of the row of a table, what networks can see of it.
 
     Args:
         data: what an example is.
@@ -44,6 +46,8 @@ class VAE(LatentVariable):
     Raises:
         ConfigError: a condition is asked for and the data has none.
     """
+
+    tables = True
 
     def __init__(
         self,
@@ -59,19 +63,20 @@ class VAE(LatentVariable):
         self.conditional, conditions = condition, conditions_of(data, condition)
         shape = data.condition_shape if condition else None
         given: dict[str, Any] = {"data": data, "latent": latent, "condition": shape}
-        self.encoder = make(encoder, **given)
+        self.features = Features(data)
+        self.encoder = make(encoder, **{**given, "data": self.features.spec})
         self.decoder = make(decoder, **given)
         self.prior = make(prior, **given)
         self.conditions = conditions
 
     def terms(self, x: Tensor, y: Tensor | None = None, samples: int | None = None) -> Terms:
         given = given_condition(self, y)
-        layer = rsample_and_kl(self.encoder(x, *given), self.prior(*given), samples)
+        layer = rsample_and_kl(self.encoder(self.features(x), *given), self.prior(*given), samples)
         likelihood = self.decoder(layer.z, *given)
         return Terms([layer], likelihood.log_prob(x), samples, likelihood)
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        return self.encoder(x, *given_condition(self, y)).mean
+        return self.encoder(self.features(x), *given_condition(self, y)).mean
 
     def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         return self.decoder(z, *given_condition(self, y)).mean
