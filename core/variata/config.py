@@ -365,6 +365,20 @@ def _flat(value: Any, path: str = "") -> dict[str, Any]:
     return {key: item for name, below in value.items() for key, item in _flat(below, _join(path, name)).items()}
 
 
+def load_part(kind: str, use: str, options: Mapping[str, Any]) -> Part:
+    """One component with options as YAML would write them, checked and not yet constructed.
+
+    Raises:
+        ConfigError: there is no such component, or its options are at fault.
+    """
+    checker = _Checker(registry(), {})
+    node = from_plain({"use": use, **options}, Place("python"))
+    part = checker._component(registry().kinds()[kind].load(), False, node, "")
+    if checker.problems or part is None:
+        raise ConfigError(checker.problems)
+    return part
+
+
 def check_options(section: type, overrides: Any) -> dict[str, Any]:
     """Checks `KEY=VALUE` texts against a dataclass of options, and gives all of its values.
 

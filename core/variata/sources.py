@@ -60,7 +60,7 @@ def read(config: str | Path | Mapping[str, Any], overrides: Any = (), live: Mapp
         folder, trail = Path.cwd(), ()
     else:
         name = str(config)
-        node, path = _open(name, Path.cwd(), None)
+        node, path = _open(name, Path.cwd(), None, None)
         folder, trail = path.parent, (path,)
     dropped: list[str] = []
     node = _extended(_mapping(node, name), folder, trail, dropped)
@@ -93,9 +93,9 @@ def merge(base: Node, over: Node, path: str, dropped: list[str]) -> Node:
     return Node(items, over.place if over.place != COMMAND_LINE else base.place, base.origin, base.key)
 
 
-def _open(name: str, folder: Path, place: Place | None) -> tuple[Node, Path]:
+def _open(name: str, folder: Path, place: Place | None, prefer: str | None) -> tuple[Node, Path]:
     """What stands in a file or a preset, and its path."""
-    preset = registry().find_preset(name)
+    preset = registry().find_preset(name, prefer)
     path, origin = (preset[1], preset[0].distribution) if preset else (folder / name, None)
     if preset is None and not os.path.exists(path):
         if name.endswith((".yaml", ".yml")):
@@ -121,7 +121,7 @@ def _extended(node: Node, folder: Path, trail: tuple[Path, ...], dropped: list[s
         return node
     if not isinstance(base.value, str):
         raise ConfigError(Problem("must be the name of one preset or file", "extends", base.place))
-    below, path = _open(base.value, folder, base.place)
+    below, path = _open(base.value, folder, base.place, base.origin)
     if path in trail:
         raise ConfigError(Problem(f"{base.value} extends itself", "extends", base.place))
     parent = _extended(_mapping(below, base.value), path.parent, (*trail, path), dropped)

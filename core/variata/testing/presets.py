@@ -1,5 +1,4 @@
-"""The contract that every preset of every plugin keeps. Plugin authors import the same checks as the built-in plugins'
-tests do; each raises `AssertionError` with what is wrong."""
+"""The contract that every preset of every plugin keeps."""
 
 from __future__ import annotations
 
@@ -10,14 +9,14 @@ from typing import Any
 
 import torch
 
-from .annealing import anneal, even_schedule, exact_log_partition
-from .assembly import Assembly, assemble, finish, prepare
-from .checkpoint import load_weights, own_state, save_weights
-from .config import load_spec
-from .data import Batch, DataSpec
-from .interfaces import Autoencoder, Energy, LatentVariable, Sampler
-from .objective import Now
-from .training import Loop
+from ..annealing import anneal, even_schedule, exact_log_partition
+from ..assembly import Assembly, assemble, finish, prepare
+from ..checkpoint import load_weights, own_state, save_weights
+from ..config import load_spec
+from ..data import Batch, DataSpec
+from ..interfaces import Autoencoder, Energy, LatentVariable, Sampler
+from ..objective import Now
+from ..training import Loop
 
 
 def check_preset(name: str, overrides: Any = (), steps: int = 30, seeds: tuple[int, ...] = (0, 1, 2)) -> None:
