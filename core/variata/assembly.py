@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from graphlib import TopologicalSorter
@@ -155,9 +155,17 @@ def prepare(model: nn.Module, data: Any) -> None:
         data: an iterable of batches that may be iterated more than once, or a `Data`, whose training split is taken.
     """
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    for module in model.modules():
-        if isinstance(module, Prepares):
-            module.prepare(Stream(data.split("train"), 1000, device) if isinstance(data, Data) else data)
+    for module in dict.fromkeys(_preparing(model)):
+        module.prepare(Stream(data.split("train"), 1000, device) if isinstance(data, Data) else data)
+
+
+def _preparing(module: nn.Module) -> Iterator[Prepares]:
+    """What is to be prepared of a module: itself and its parts, less those that one of them prepares itself."""
+    if isinstance(module, Prepares):
+        yield module
+    for name, part in module.named_children():
+        if not (isinstance(module, Prepares) and name in module.prepares_itself):
+            yield from _preparing(part)
 
 
 def finish(model: nn.Module, data: Data) -> None:
