@@ -22,6 +22,7 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
+    from .annealing import LogPartition
     from .api import Assembly, build, evaluate, load, prepare, train, train_assembly
     from .assembly import make
     from .collection import RunRecord, Runs, runs
@@ -86,6 +87,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0.dev0"
 
 _LAZY = {
+    "annealing": "LogPartition",
     "assembly": "make",
     "api": "Assembly build evaluate load prepare train train_assembly",
     "collection": "RunRecord Runs runs",
@@ -162,6 +164,7 @@ __all__ = [
     "LabelFrequencies",
     "LatentVariable",
     "Layer",
+    "LogPartition",
     "Logger",
     "Loss",
     "Marginals",

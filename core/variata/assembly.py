@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from graphlib import TopologicalSorter
@@ -163,9 +163,18 @@ def prepare(model: nn.Module, data: Any) -> None:
     """
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     started = getattr(model, "started", ())
-    for name, module in model.named_modules():
-        if isinstance(module, Prepares) and not within(name, started):
-            module.prepare(Stream(data.split("train"), 1000, device) if isinstance(data, Data) else data)
+    for module in dict.fromkeys(_preparing(model, "", started)):
+        module.prepare(Stream(data.split("train"), 1000, device) if isinstance(data, Data) else data)
+
+
+def _preparing(module: nn.Module, name: str, started: Sequence[str]) -> Iterator[Prepares]:
+    """What is to be prepared of a module: itself and its parts, less those that one of them prepares itself, and those
+    that have a run's weights."""
+    if isinstance(module, Prepares) and not within(name, started):
+        yield module
+    for child, part in module.named_children():
+        if not (isinstance(module, Prepares) and child in module.prepares_itself):
+            yield from _preparing(part, f"{name}.{child}".lstrip("."), started)
 
 
 def finish(model: nn.Module, data: Data) -> None:

@@ -356,7 +356,13 @@ class Classifier(Model):
 
 class Prepares(ABC):
     """A module that learns something from the training data before the optimisers exist. It becomes buffers whose
-    shapes follow from the specification, so that loading never needs data."""
+    shapes follow from the specification, so that loading never needs data.
+
+    `prepares_itself` names those of its modules that nobody else prepares: their data is not the training data (codes,
+    hidden units), or is not there yet.
+    """
+
+    prepares_itself: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def prepare(self, stream: Iterable[Batch]) -> None:

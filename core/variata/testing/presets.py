@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,10 @@ def check_training(assembly: Assembly, steps: int) -> tuple[float, float]:
     batch = first_batch(assembly)
     assert assembly.data is not None
     train = assembly.data.split("train")
-    loop = Loop(model, loss, assembly.training, train, train, seed=0)
+    training = assembly.training
+    if any(phase.during != (0.0, 1.0) for phase in loss.phases(model)):  # each has its turn within these steps
+        training = replace(training, steps=steps)
+    loop = Loop(model, loss, training, train, train, seed=0)
     started = Now(loop.clock)
     value = falling(loop)
     before = value(loop, batch, started)

@@ -101,13 +101,16 @@ class Mover(ABC):
 
     def rate(self, clock: Clock) -> float:
         """The learning rate at a moment."""
-        return self.recipe.lr(clock) if isinstance(self.recipe.lr, Schedule) else self.recipe.lr
+        if not isinstance(self.recipe.lr, Schedule):
+            return self.recipe.lr
+        own = self.phase.own(clock)
+        return self.recipe.lr(own._replace(step=max(0, own.step)))
 
     def set_rate(self, clock: Clock) -> None:
         """Gives the optimiser the learning rate of a moment, where it changes."""
         if isinstance(self.recipe.lr, Schedule):
             for group in self.optimizer.param_groups:
-                group["lr"] = self.recipe.lr(clock)
+                group["lr"] = self.rate(clock)
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The precision that the whole loss is computed in."""
