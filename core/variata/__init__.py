@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         Rows,
         Seed,
         Shape,
+        Share,
         Split,
         SplitName,
         TableData,
@@ -91,8 +92,8 @@ _LAZY = {
     "collection": "RunRecord Runs runs",
     "columns": "Column ColumnKind",
     "conditions": "ConditionVectors LabelFrequencies asked_condition conditions_of given_condition",
-    "data": "Batch Data DataSpec Factor FactorData Rows Seed Shape Split SplitName TableData check_finite common_spec "
-    "infer_spec split_rows",
+    "data": "Batch Data DataSpec Factor FactorData Rows Seed Shape Share Split SplitName TableData check_finite "
+    "common_spec infer_spec split_rows",
     "distributions": "DiagonalNormal Layer StandardNormal register_rsample_and_kl rsample_and_kl",
     "estimates": "Estimate EvaluationSettings bits_per_dimension estimate measure_of",
     "evaluation": "EvaluationContext MetricsContext log_likelihoods",
@@ -193,6 +194,7 @@ __all__ = [
     "Scheduled",
     "Seed",
     "Shape",
+    "Share",
     "Shared",
     "Split",
     "SplitName",
