@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .collection import RunRecord, Runs, runs
     from .columns import Column, ColumnKind
     from .conditions import ConditionVectors, LabelFrequencies, asked_condition, conditions_of, given_condition
+    from .config import Spec
     from .data import (
         Batch,
         Data,
@@ -92,6 +93,7 @@ _LAZY = {
     "collection": "RunRecord Runs runs",
     "columns": "Column ColumnKind",
     "conditions": "ConditionVectors LabelFrequencies asked_condition conditions_of given_condition",
+    "config": "Spec",
     "data": "Batch Data DataSpec Factor FactorData Rows Seed Shape Share Split SplitName TableData check_finite "
     "common_spec infer_spec split_rows",
     "distributions": "DiagonalNormal Layer StandardNormal register_rsample_and_kl rsample_and_kl",
@@ -196,6 +198,7 @@ __all__ = [
     "Shape",
     "Share",
     "Shared",
+    "Spec",
     "Split",
     "SplitName",
     "StandardNormal",
