@@ -23,6 +23,7 @@ import pytest
 import torch
 
 import variata
+from environments import Environment, build, fresh_environment, only
 from variata import VariataWarning, registry
 from variata.cli import main
 
@@ -164,3 +165,17 @@ def install(tmp_path, monkeypatch):
     yield install
     for module in modules:
         sys.modules.pop(module, None)
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the sdist, and the wheel that was made from it."""
+    folder = tmp_path_factory.mktemp("dist")
+    build(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """A fresh environment that holds the wheel."""
+    return fresh_environment(tmp_path_factory.mktemp("environment"), only(built, "*.whl"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
@@ -62,12 +62,14 @@ class Part:
 
 @dataclass
 class Spec:
-    """A checked specification. `root.options` holds data, model, loss, train and seed."""
+    """A checked specification. `root.options` holds data, model, loss, train and seed; `presets` are those that it
+    extends, each `distribution:plugin/name`."""
 
     root: Part
     name: str
     dropped: list[str]
     built: dict[str, Any] | None = None
+    presets: Sequence[str] = ()
 
     def __getitem__(self, section: str) -> Any:
         return self.root.options[section]
@@ -116,7 +118,7 @@ def load_spec(
         if not overrides and not live:
             return config
         source = read(config.plain(), overrides, _live_paths(live or {}))
-        source.name = config.name
+        source.name, source.presets = config.name, list(config.presets)
     else:
         source = read(config, overrides, _live_paths(live or {}))
     return check(source, provided)
@@ -138,7 +140,7 @@ def check(source: Source, provided: Mapping[str, str] | None = None) -> Spec:
     _check_requires(root, node, checker.problems)
     if checker.problems:
         raise ConfigError(checker.problems)
-    return Spec(root, source.name, source.dropped, built.plain if built else None)
+    return Spec(root, source.name, source.dropped, built.plain if built else None, source.presets)
 
 
 def _live_paths(live: Mapping[str, Any]) -> dict[str, Any]:

@@ -34,6 +34,7 @@ GROUP = "variata"
 BUILT_IN = "variata"
 LOCAL = "local"
 HOOKS = tuple(name for name in vars(hookspecs) if name.startswith("variata_"))
+RUN_HOOKS = tuple(name for name in HOOKS if "RunContext" in getattr(hookspecs, name).__annotations__.values())
 
 CORE_KINDS = [
     Kind("model", "variata.interfaces:Model", "what is trained: it says by class what it can do"),
