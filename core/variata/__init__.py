@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .collection import RunRecord, Runs, runs
     from .columns import Column, ColumnKind
     from .conditions import ConditionVectors, LabelFrequencies, asked_condition, conditions_of, given_condition
+    from .config import Spec
     from .data import (
         Batch,
         Data,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
         Rows,
         Seed,
         Shape,
+        Share,
         Split,
         SplitName,
         TableData,
@@ -93,8 +95,9 @@ _LAZY = {
     "collection": "RunRecord Runs runs",
     "columns": "Column ColumnKind",
     "conditions": "ConditionVectors LabelFrequencies asked_condition conditions_of given_condition",
-    "data": "Batch Data DataSpec Factor FactorData Rows Seed Shape Split SplitName TableData check_finite common_spec "
-    "infer_spec split_rows",
+    "config": "Spec",
+    "data": "Batch Data DataSpec Factor FactorData Rows Seed Shape Share Split SplitName TableData check_finite "
+    "common_spec infer_spec split_rows",
     "distributions": "DiagonalNormal Layer StandardNormal register_rsample_and_kl rsample_and_kl",
     "estimates": "Estimate EvaluationSettings bits_per_dimension estimate measure_of",
     "evaluation": "EvaluationContext MetricsContext log_likelihoods",
@@ -196,7 +199,9 @@ __all__ = [
     "Scheduled",
     "Seed",
     "Shape",
+    "Share",
     "Shared",
+    "Spec",
     "Split",
     "SplitName",
     "StandardNormal",

@@ -163,12 +163,11 @@ def evaluate(
         estimates |= measure(run.model, run.data, chosen, settings)
         if first:
             _write_evaluation(run, settings, chosen, len(examples), estimates)
-            if plots:
-                context = EvaluationContext(run.path, run.model, run.data, other, settings, estimates)
-                with alone():
-                    registry().notify("variata_evaluated", context)
-                for picture in context.pictures:
-                    reporter.line(f"  {picture}")
+            context = EvaluationContext(run.path, run.model, run.data, other, settings, estimates, plots=plots)
+            with alone():
+                registry().notify("variata_evaluated", context)
+            for picture in context.pictures:
+                reporter.line(f"  {picture}")
     return estimates
 
 

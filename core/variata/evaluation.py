@@ -252,6 +252,7 @@ class EvaluationContext:
         other: data that the model was not trained on, to compare likelihoods with; None where none was named.
         estimates: by name, as they are returned.
         pictures: where listeners say which files they left.
+        plots: whether pictures are asked for.
     """
 
     path: Path
@@ -261,6 +262,7 @@ class EvaluationContext:
     settings: EvaluationSettings
     estimates: dict[str, Estimate]
     pictures: list[Path] = field(default_factory=list)
+    plots: bool = True
 
 
 @contextmanager
