@@ -23,7 +23,17 @@ from .errors import (
 
 if TYPE_CHECKING:
     from .annealing import LogPartition
-    from .api import Assembly, build, evaluate, load, prepare, train, train_assembly
+    from .api import (
+        Assembly,
+        build,
+        build_data,
+        evaluate,
+        evaluation_options,
+        load,
+        prepare,
+        train,
+        train_assembly,
+    )
     from .assembly import make
     from .collection import RunRecord, Runs, runs
     from .columns import Column, ColumnKind
@@ -78,10 +88,10 @@ if TYPE_CHECKING:
     from .labels import PartlyLabelled, partly_labelled, with_every_label
     from .logger import Logger
     from .objective import Clock, Now, Objective, Optimizer, Phase, Schedule, Scheduled, Term, Update
-    from .plugins import plugin, registry
+    from .plugins import load_file, plugin, registry
     from .processes import alone, gathered
     from .progress import stage
-    from .run_folder import Run, RunContext
+    from .run_folder import Run, RunContext, read_log_likelihoods
     from .shares import in_blocks
     from .signature import signature_of
     from .terms import Terms
@@ -91,7 +101,7 @@ __version__ = "0.1.0.dev0"
 _LAZY = {
     "annealing": "LogPartition",
     "assembly": "make",
-    "api": "Assembly build evaluate load prepare train train_assembly",
+    "api": "Assembly build build_data evaluate evaluation_options load prepare train train_assembly",
     "collection": "RunRecord Runs runs",
     "columns": "Column ColumnKind",
     "conditions": "ConditionVectors LabelFrequencies asked_condition conditions_of given_condition",
@@ -108,10 +118,10 @@ _LAZY = {
     "labels": "PartlyLabelled partly_labelled with_every_label",
     "logger": "Logger",
     "objective": "Clock Now Objective Optimizer Phase Schedule Scheduled Term Update",
-    "plugins": "plugin registry",
+    "plugins": "load_file plugin registry",
     "processes": "alone gathered",
     "progress": "stage",
-    "run_folder": "Run RunContext",
+    "run_folder": "Run RunContext read_log_likelihoods",
     "shares": "in_blocks",
     "signature": "signature_of",
     "terms": "Terms",
@@ -218,12 +228,14 @@ __all__ = [
     "asked_condition",
     "bits_per_dimension",
     "build",
+    "build_data",
     "check_finite",
     "common_spec",
     "conditions_of",
     "default",
     "estimate",
     "evaluate",
+    "evaluation_options",
     "gathered",
     "given_condition",
     "hookimpl",
@@ -231,12 +243,14 @@ __all__ = [
     "infer_spec",
     "joint",
     "load",
+    "load_file",
     "log_likelihoods",
     "make",
     "measure_of",
     "partly_labelled",
     "plugin",
     "prepare",
+    "read_log_likelihoods",
     "register_rsample_and_kl",
     "registry",
     "rsample_and_kl",

@@ -172,7 +172,35 @@ def evaluate_model(
         DataError: the split is empty.
         Unsupported: the model offers nothing that can be evaluated here.
     """
-    return _walked(model, split, settings, progress, stage, lambda estimates: estimates.result())
+    return evaluated(model, split, settings, progress, stage).estimates
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What a walk over a split found.
+
+    Attributes:
+        estimates: by name, as of `evaluate_model`.
+        log_likelihoods: log p(x) of each example, as of `log_likelihoods`; None where the model has none.
+    """
+
+    estimates: dict[str, Estimate]
+    log_likelihoods: Tensor | None
+
+
+def evaluated(
+    model: Any,
+    split: Split,
+    settings: EvaluationSettings,
+    progress: Callable[[int], None] = lambda done: None,
+    stage: Stage = silent,
+) -> Evaluated:
+    """As `evaluate_model`, with what the likelihood is a mean of."""
+
+    def read(estimates: Estimates) -> Evaluated:
+        return Evaluated(estimates.result(), estimates.log_likelihoods() if has_likelihood(model) else None)
+
+    return _walked(model, split, settings, progress, stage, read)
 
 
 def log_likelihoods(model: Any, split: Split, settings: EvaluationSettings) -> Tensor:
