@@ -88,6 +88,20 @@ class Network(nn.Module, ABC):
         """`[n, *input]` (and `[n, *condition]`) -> `[n, *output]`."""
 
 
+class Layered(Network):
+    """A network that is a chain of affine layers with a nonlinearity after each, so that a model may put something of
+    its own between them, as a ladder network puts noise and normalisation."""
+
+    @abstractmethod
+    def chain(self) -> Sequence[tuple[nn.Module, nn.Module]]:
+        """Each layer (`nn.Linear`, which reads what is before it flattened, or `nn.Conv2d`) with the nonlinearity after
+        it, from the input on; after the last one there is `nn.Identity()`.
+
+        Raises:
+            ConfigError: this one has something else between its layers.
+        """
+
+
 class Encoder(nn.Module, ABC):
     """q(z | x[, y]). Given: `data: DataSpec`, `latent: int`, `condition: Shape | None` (name those that are needed)."""
 
