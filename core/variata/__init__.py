@@ -79,6 +79,7 @@ if TYPE_CHECKING:
     from .processes import alone, gathered
     from .progress import stage
     from .run_folder import Run, RunContext
+    from .sequences import END, PADDING, UNKNOWN, Sequences, Vocabulary, padded
     from .shares import in_blocks
     from .signature import signature_of
     from .terms import Terms
@@ -107,6 +108,7 @@ _LAZY = {
     "processes": "alone gathered",
     "progress": "stage",
     "run_folder": "Run RunContext",
+    "sequences": "END PADDING UNKNOWN Sequences Vocabulary padded",
     "shares": "in_blocks",
     "signature": "signature_of",
     "terms": "Terms",
@@ -127,6 +129,9 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "END",
+    "PADDING",
+    "UNKNOWN",
     "Assembly",
     "Autoencoder",
     "Batch",
@@ -192,6 +197,7 @@ __all__ = [
     "Schedule",
     "Scheduled",
     "Seed",
+    "Sequences",
     "Shape",
     "Shared",
     "Split",
@@ -204,6 +210,7 @@ __all__ = [
     "Update",
     "UserError",
     "VariataWarning",
+    "Vocabulary",
     "__version__",
     "alone",
     "ancestral",
@@ -226,6 +233,7 @@ __all__ = [
     "log_likelihoods",
     "make",
     "measure_of",
+    "padded",
     "partly_labelled",
     "plugin",
     "prepare",
