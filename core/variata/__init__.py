@@ -93,6 +93,7 @@ if TYPE_CHECKING:
     from .processes import alone, gathered
     from .progress import stage
     from .run_folder import Run, RunContext, read_log_likelihoods
+    from .sequences import END, PADDING, UNKNOWN, Sequences, Vocabulary, padded
     from .shares import in_blocks
     from .signature import signature_of
     from .terms import Terms
@@ -123,6 +124,7 @@ _LAZY = {
     "processes": "alone gathered",
     "progress": "stage",
     "run_folder": "Run RunContext read_log_likelihoods",
+    "sequences": "END PADDING UNKNOWN Sequences Vocabulary padded",
     "shares": "in_blocks",
     "signature": "signature_of",
     "terms": "Terms",
@@ -143,6 +145,9 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "END",
+    "PADDING",
+    "UNKNOWN",
     "Assembly",
     "Autoencoder",
     "Batch",
@@ -210,6 +215,7 @@ __all__ = [
     "Schedule",
     "Scheduled",
     "Seed",
+    "Sequences",
     "Shape",
     "Share",
     "Shared",
@@ -224,6 +230,7 @@ __all__ = [
     "Update",
     "UserError",
     "VariataWarning",
+    "Vocabulary",
     "__version__",
     "alone",
     "ancestral",
@@ -249,6 +256,7 @@ __all__ = [
     "log_likelihoods",
     "make",
     "measure_of",
+    "padded",
     "partly_labelled",
     "plugin",
     "prepare",

@@ -207,10 +207,12 @@ def _check_fit(spec: Spec, model: Any, loss: Any) -> None:
 
 
 def _plain_spec(value: Any) -> Any:
-    """What a data set says about itself, as YAML holds it; of what only tables have, nothing where there is none."""
+    """What a data set says about itself, as YAML holds it; nothing of what only tables or strings have, where there is
+    none."""
     if isinstance(value, DataSpec):
         found = value.to_json()
-        return _plain_spec({k: v for k, v in found.items() if v or k not in ("columns", "label", "missing")})
+        seldom = ("columns", "label", "missing", "vocabulary", "source")
+        return _plain_spec({k: v for k, v in found.items() if v or k not in seldom})
     if isinstance(value, dict):
         return {key: _plain_spec(item) for key, item in value.items()}
     return [_plain_spec(item) for item in value] if isinstance(value, list | tuple) else value

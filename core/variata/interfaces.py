@@ -103,7 +103,12 @@ class Layered(Network):
 
 
 class Encoder(nn.Module, ABC):
-    """q(z | x[, y]). Given: `data: DataSpec`, `latent: int`, `condition: Shape | None` (name those that are needed)."""
+    """q(z | x[, y]). Given: `data: DataSpec`, `latent: int`, `condition: Shape | None` (name those that are needed).
+
+    `sequences` says whether it reads strings of tokens, which are numbers without an order.
+    """
+
+    sequences: ClassVar[bool] = False
 
     @abstractmethod
     def forward(self, x: Tensor, y: Tensor | None = None) -> Distribution:
@@ -205,11 +210,13 @@ class Model(nn.Module, ABC):
     """A model of x. Given: `data: DataSpec`; `spec` is that description. Nothing else is promised here.
 
     `conditional` says whether it is a model of x given y. Then `conditions` knows which y training had
-    (`conditions.py`). `tables` says whether it can read rows whose columns are of several kinds, or that lack values.
-    `started` and `frozen` name parts that have a run's weights, and that training leaves as they are (`starting.py`).
+    (`conditions.py`). `tables` says whether it can read rows whose columns are of several kinds, or that lack values;
+    `sequences` whether it can read strings of tokens. `started` and `frozen` name parts that have a run's weights, and
+    that training leaves as they are (`starting.py`).
     """
 
     tables: ClassVar[bool] = False
+    sequences: ClassVar[bool] = False
     conditional: bool = False
     conditions: Any
     started: tuple[str, ...] = ()
@@ -217,11 +224,12 @@ class Model(nn.Module, ABC):
 
     def __init__(self, data: DataSpec) -> None:
         super().__init__()
-        if not (data.regular or self.tables):
+        ability = ability_to_read(data)
+        if not (data.regular or getattr(self, ability)):
             message = (
                 f"{type(self).__name__} reads numbers of one kind, none missing, and the data is {data.describe()}"
             )
-            raise ConfigError(_no_reader("model", "tables", message))
+            raise ConfigError(_no_reader("model", ability, message))
         self.spec = data
 
     def train(self, mode: bool = True) -> Self:
@@ -394,11 +402,12 @@ class Finishes(ABC):
 class Metric(ABC):
     """A figure beyond those that follow from a model's likelihood: `variata evaluate RUN metrics=[NAME, ...]`.
 
-    `requires` is the capability that it needs of the model; `tables` is as for a model.
+    `requires` is the capability that it needs of the model; `tables` and `sequences` are as for a model.
     """
 
     requires: ClassVar[type] = Model
     tables: ClassVar[bool] = False
+    sequences: ClassVar[bool] = False
 
     @abstractmethod
     def measure(self, model: Any, data: Data, settings: EvaluationSettings) -> dict[str, Estimate]:
@@ -408,9 +417,15 @@ class Metric(ABC):
         """
 
 
+def ability_to_read(data: DataSpec) -> str:
+    """The name of what a component must be able to, where data is not `regular`."""
+    return "sequences" if data.support == "tokens" else "tables"
+
+
 def _no_reader(kind: str, ability: str, message: str) -> Problem:
-    """What a table is refused with, and which installed components would read it."""
+    """What a table or a string is refused with, and which installed components would read it."""
     from .plugins import registry
 
     takers = ", ".join(registry().able(kind, ability))
-    return Problem(f"{message}: {f'use {article(kind)} for it ({takers})' if takers else 'impute first'}")
+    otherwise = "impute first" if ability == "tables" else "choose other data"
+    return Problem(f"{message}: {f'use {article(kind)} for it ({takers})' if takers else otherwise}")

@@ -77,6 +77,9 @@ class Run:
         if data.spec.shape != self.model.spec.shape or data.spec.support != self.model.spec.support:
             now, then = (f"{list(spec.shape)}, {spec.describe()}" for spec in (data.spec, self.model.spec))
             raise DataError(f"{self.path}: the data is {now}, and was {then} when the model was trained")
+        for name in ("vocabulary", "source"):
+            if getattr(data.spec, name) != getattr(self.model.spec, name):
+                raise DataError(f"{self.path}: the data has another {name} than the model: the file was changed since")
         of_data, of_model = ((*spec.columns, spec.label) for spec in (data.spec, self.model.spec))
         for now, then in zip(of_data, of_model, strict=False):
             if now is not None and then is not None and now != then:
