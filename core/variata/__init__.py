@@ -22,6 +22,7 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
+    from .annealing import LogPartition
     from .api import (
         Assembly,
         build,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from .collection import RunRecord, Runs, runs
     from .columns import Column, ColumnKind
     from .conditions import ConditionVectors, LabelFrequencies, asked_condition, conditions_of, given_condition
+    from .config import Spec
     from .data import (
         Batch,
         Data,
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
         Rows,
         Seed,
         Shape,
+        Share,
         Split,
         SplitName,
         TableData,
@@ -70,6 +73,7 @@ if TYPE_CHECKING:
         Factory,
         Finishes,
         LatentVariable,
+        Layered,
         Loss,
         Marginals,
         Metric,
@@ -89,6 +93,7 @@ if TYPE_CHECKING:
     from .processes import alone, gathered
     from .progress import stage
     from .run_folder import Run, RunContext, read_log_likelihoods
+    from .sequences import END, PADDING, UNKNOWN, Sequences, Vocabulary, padded
     from .shares import in_blocks
     from .signature import signature_of
     from .terms import Terms
@@ -96,19 +101,21 @@ if TYPE_CHECKING:
 __version__ = "0.1.0.dev0"
 
 _LAZY = {
+    "annealing": "LogPartition",
     "assembly": "make",
     "api": "Assembly build build_data evaluate evaluation_options load prepare train train_assembly",
     "collection": "RunRecord Runs runs",
     "columns": "Column ColumnKind",
     "conditions": "ConditionVectors LabelFrequencies asked_condition conditions_of given_condition",
-    "data": "Batch Data DataSpec Factor FactorData Rows Seed Shape Split SplitName TableData check_finite common_spec "
-    "infer_spec split_rows",
+    "config": "Spec",
+    "data": "Batch Data DataSpec Factor FactorData Rows Seed Shape Share Split SplitName TableData check_finite "
+    "common_spec infer_spec split_rows",
     "distributions": "DiagonalNormal Layer StandardNormal register_rsample_and_kl rsample_and_kl",
     "estimates": "Estimate EvaluationSettings bits_per_dimension estimate measure_of",
     "evaluation": "EvaluationContext MetricsContext log_likelihoods",
     "features": "Features",
     "interfaces": "Autoencoder Chain Classifier Corruption Decoder Density Encoder Energy Factory Finishes "
-    "LatentVariable Loss Marginals Metric Model Network OnePhaseLoss Prepares Prior Sampler Shared",
+    "LatentVariable Layered Loss Marginals Metric Model Network OnePhaseLoss Prepares Prior Sampler Shared",
     "joint_law": "Joint ancestral joint",
     "labels": "PartlyLabelled partly_labelled with_every_label",
     "logger": "Logger",
@@ -117,6 +124,7 @@ _LAZY = {
     "processes": "alone gathered",
     "progress": "stage",
     "run_folder": "Run RunContext read_log_likelihoods",
+    "sequences": "END PADDING UNKNOWN Sequences Vocabulary padded",
     "shares": "in_blocks",
     "signature": "signature_of",
     "terms": "Terms",
@@ -137,6 +145,9 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "END",
+    "PADDING",
+    "UNKNOWN",
     "Assembly",
     "Autoencoder",
     "Batch",
@@ -172,6 +183,8 @@ __all__ = [
     "LabelFrequencies",
     "LatentVariable",
     "Layer",
+    "LogPartition",
+    "Layered",
     "Logger",
     "Loss",
     "Marginals",
@@ -202,8 +215,11 @@ __all__ = [
     "Schedule",
     "Scheduled",
     "Seed",
+    "Sequences",
     "Shape",
+    "Share",
     "Shared",
+    "Spec",
     "Split",
     "SplitName",
     "StandardNormal",
@@ -214,6 +230,7 @@ __all__ = [
     "Update",
     "UserError",
     "VariataWarning",
+    "Vocabulary",
     "__version__",
     "alone",
     "ancestral",
@@ -239,6 +256,7 @@ __all__ = [
     "log_likelihoods",
     "make",
     "measure_of",
+    "padded",
     "partly_labelled",
     "plugin",
     "prepare",

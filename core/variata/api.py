@@ -26,6 +26,7 @@ from .progress import Reporter
 from .run_folder import Run, load, write_log_likelihoods
 from .training.fit import resumed_config, train_assembly
 from .training.launching import launch
+from .training.saving import Checkpoints
 
 Config = str | Path | Mapping[str, Any] | Spec
 
@@ -91,7 +92,8 @@ def train(
         folder = launch(spec, run, quiet, resume, live)
         return load(folder)
     with joined(choose_device(local_device(options["device"]))) as where:
-        assembly = where.first_alone(lambda: assemble(spec))
+        goes_on = resume and run is not None and bool(Checkpoints(Path(run)).all())
+        assembly = where.first_alone(lambda: assemble(spec, resumes=goes_on))
         return train_assembly(assembly, run=run, quiet=quiet, resume=resume)
 
 
@@ -179,12 +181,11 @@ def evaluate(
         estimates |= measure(run.model, run.data, chosen, settings)
         if first:
             _write_evaluation(run, settings, chosen, len(examples), estimates, each)
-            if plots:
-                context = EvaluationContext(run.path, run.model, run.data, other, settings, estimates)
-                with alone():
-                    registry().notify("variata_evaluated", context)
-                for picture in context.pictures:
-                    reporter.line(f"  {picture}")
+            context = EvaluationContext(run.path, run.model, run.data, other, settings, estimates, plots=plots)
+            with alone():
+                registry().notify("variata_evaluated", context)
+            for picture in context.pictures:
+                reporter.line(f"  {picture}")
     return estimates
 
 

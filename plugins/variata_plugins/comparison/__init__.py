@@ -3,8 +3,8 @@
 What is compared is checked as a whole before anything trains (`plan.py`): on which data all can train, with what
 budget. Each training, with its evaluation, is a trial (`trial.py`, `measures.py`, `drawing.py`), taken one after the
 other or in several processes (`workers.py`). What trials found is put side by side where it may be (`groups.py`), with
-intervals over seeds and differences paired by example (`statistics.py`), in a record (`record.py`) and tables
-(`tables.py`).
+intervals over seeds and differences paired by example (`statistics.py`), in a record (`record.py`), tables
+(`tables.py`) and a page of HTML (`report/`).
 """
 
 from __future__ import annotations
@@ -16,12 +16,18 @@ from variata import Command, hookimpl
 if TYPE_CHECKING:
     from variata import RunContext
 
+_HERE = "variata_plugins.comparison"
+
 
 @hookimpl
 def variata_commands() -> list[Command]:
-    """The command `compare`."""
+    """The commands `compare` and `report`."""
     description = "Train models on the same data and budget, and put them side by side."
-    return [Command("compare", "variata_plugins.comparison.command:compare", description)]
+    page = "Write the page of a comparison again."
+    return [
+        Command("compare", f"{_HERE}.command:compare", description),
+        Command("report", f"{_HERE}.report.command:report", page),
+    ]
 
 
 @hookimpl

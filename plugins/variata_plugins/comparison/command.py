@@ -19,6 +19,7 @@ from .measures import Settings, check_equal_counts, settings_of
 from .plan import Contender, Plan, Request, check_begun, make_plan, view_name
 from .progress import Display
 from .record import FILE, Budget, Comparison
+from .report.writing import PAGE, write_report
 from .tables import differences_csv, markdown, tidy_csv, wide_csv
 from .trial import Outcome, Stopped, Task, known
 from .workers import perform_all
@@ -69,8 +70,7 @@ def compare(
     check_begun(plan, folder)
     command = _command(request, folder, jobs, evaluate or (), plugin or ())
     record = carry_out(plan, settings, folder, command, jobs, tuple(evaluate or ()), tuple(plugin or ()), quiet)
-    print(folder / FILE)
-    for name in WRITERS:
+    for name in (PAGE, FILE, *WRITERS):
         print(folder / name)
     failed = [f"{model.name}: failed: {model.failure}" for model in record.models if model.status == "failed"]
     for line in failed:
@@ -139,6 +139,7 @@ def write_tables(record: Comparison, out: Path) -> None:
     """Everything that follows from a record."""
     for name, text in WRITERS.items():
         _write(out / name, text(record))
+    write_report(out)
 
 
 def _tasks(contender: Contender, plan: Plan, out: Path, evaluate: tuple[str, ...]) -> list[Task]:
