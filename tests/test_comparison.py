@@ -209,7 +209,7 @@ def test_runs_are_read_as_any_others(record):
 def test_what_was_done_is_not_done_again(command, tmp_path, without_pictures):
     words = ("compare", "vae", "model.latent=2", *QUICK, "--out", tmp_path / "out")
     status, out, err = command(*words)
-    assert (status, out.splitlines()[0]) == (0, str(tmp_path / "out" / "comparison.json"))
+    assert (status, out.splitlines()[0]) == (0, str(tmp_path / "out" / "report.html"))
     assert "1/1 vae, seed 0: done" in err
     weights = tmp_path / "out" / "runs" / "vae-seed0" / "model.safetensors"
     before, first = weights.stat().st_mtime_ns, read_comparison(tmp_path / "out")
