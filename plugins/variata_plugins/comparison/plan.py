@@ -169,11 +169,13 @@ def _contenders(request: Request) -> list[Contender]:
             found.append(contender)
     if len(found) == len([c for c in found if c.run]) and (request.overrides or request.grid):
         raise ConfigError(Problem("runs that are trained already take no options: name a preset or a YAML file"))
-    names: dict[str, int] = {}
+    taken: set[str] = set()
     for contender in found:
-        names[contender.name] = names.get(contender.name, 0) + 1
-        if names[contender.name] > 1:
-            contender.name = f"{contender.name}-{names[contender.name]}"
+        name, count = contender.name, 1
+        while contender.folder.lower() in taken:  # folders of some machines do not tell a from A
+            count += 1
+            contender.name = f"{name}-{count}"
+        taken.add(contender.folder.lower())
     return found
 
 
@@ -371,7 +373,9 @@ def _longest(contenders: Iterable[Contender]) -> Budget:
     if not asked:
         return Budget(kind="epochs", value=0, reason="every run was trained before, and keeps its own")
     name = max(asked, key=lambda name: asked[name])
-    reason = f"as many as the configuration of {name} asks for, the most of all; --epochs, --steps or --seconds choose"
+    reason = (
+        f"the most that a configuration asks for, that of {name}" if len(asked) > 1 else "as its configuration says"
+    )
     return Budget(kind="epochs", value=asked[name], reason=reason)
 
 
