@@ -325,6 +325,63 @@ def test_a_folder_of_something_else_is_left_alone(command, tmp_path):
         read_comparison(Path("mine"))
 
 
+def test_a_split_without_examples_is_refused(command, tmp_path):
+    words = ("compare", "vae", "data.validation=0", "--evaluate", "split=validation", "--out", tmp_path / "out")
+    (line,) = refused(command(*words))
+    assert "the split validation has no examples to compare models on" in line
+
+
+# Parts of anybody's
+
+
+class Noise(variata.Sampler):
+    """Can draw, and nothing else."""
+
+    def __init__(self, data):
+        super().__init__(data)
+        self.level = torch.nn.Parameter(torch.zeros(()))
+
+    def sample(self, n, condition=None):
+        return torch.bernoulli(self.level.sigmoid().expand(n, *self.spec.shape))
+
+
+class Level(variata.OnePhaseLoss):
+    def forward(self, model, batch, now):
+        return variata.Objective({"level": variata.Term((model.level.sigmoid() - batch.x.flatten(1).mean(1)).square())})
+
+
+class Broken(variata.Metric):
+    def measure(self, model, data, settings):
+        return {"broken": 1 / 0}
+
+
+def test_models_and_metrics_of_anybody_are_compared_and_what_breaks_is_a_reason(command, tmp_path, without_pictures):
+    file = tmp_path / "noise.yaml"
+    file.write_text("data: {use: digits, binarize: dynamic}\nmodel: noise\nloss: level\ntrain: {epochs: 1}\n")
+    parts = [variata.Component("model", "noise", Noise), variata.Component("loss", "level", Level)]
+    words = ("compare", file, "gan", "--epochs", "1", "--out", tmp_path / "out", "-q", "--evaluate")
+    with variata.plugin([*parts, variata.Component("metric", "broken", Broken)]):
+        status, _, err = command(*words, "metrics=[broken, sample_statistics, reconstruction_error]")
+    assert (status, err) == (0, "")
+    found = read_comparison(tmp_path / "out")
+    assert found.models[0].capabilities == ["Sampler"]
+    assert of(found, "noise", "sample_distinct")[0].value == 1.0
+    assert of(found, "noise", "Broken")[0].absent == "Noise: ZeroDivisionError: division by zero"
+    assert of(found, "noise", "reconstruction_mse")[0].absent == "Noise: no reconstructions"
+    assert found.models[0].note == 'its own configuration says data.binarize="dynamic"'  # grey is what both can take
+    assert [view.name for view in found.data.views] == ["grey"]
+    assert (tmp_path / "out" / found.models[0].graph).is_file()
+
+
+def test_data_that_a_configuration_asked_for_and_did_not_get_is_said(command, tmp_path, without_pictures):
+    words = ("compare", "vae", "ae", "model.latent=2", *QUICK, "--out", tmp_path / "out", "-q")
+    assert command(*words)[0] == 0
+    found = read_comparison(tmp_path / "out")
+    assert [model.note for model in found.models] == ["", 'its own configuration says data.binarize="none"']
+    assert found.data.views[0].models == ["vae", "ae"]
+    assert [group.models for group in found.groups if group.metric == "reconstruction_mse"] == [["vae", "ae"]]
+
+
 # The mathematics
 
 

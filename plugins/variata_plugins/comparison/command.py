@@ -176,6 +176,8 @@ def _introduce(plan: Plan, display: Display, known: int, total: int) -> None:
         if contender.section != plan.section:
             words = f"{contender.model.spec.describe()}; {contender.model.spec.transform}"
             display.line(f"{contender.name}: the same examples, {words}: {contender.reason}")
+        elif contender.note:
+            display.line(f"{contender.name}: {contender.note}")
     if known:
         display.line(f"{known} of {total} were done before")
 

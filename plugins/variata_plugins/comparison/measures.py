@@ -41,6 +41,7 @@ from variata_plugins.metrics.parzen import chosen_by
 from .record import Figure, Kind
 
 _BLOCK = 500
+_STREAM = 1_000_003  # apart from that of metrics, which may draw more of the same model
 _LEAST, _MOST = 1000, 10_000
 _KINDS: dict[str, Kind] = {"exact": "=", "upper_bound": "<=", "lower_bound": ">=", "biased": "~"}
 COINS = "its grey samples are drawn as black or white, x ~ Bernoulli(x'), as the data was"
@@ -211,7 +212,7 @@ def measured(run: Run, name: str, seed: int, data: Data, settings: Settings, vie
     model, options = run.model, settings.options
     metrics = settings.metrics if settings.metrics is not None else default_metrics(data, options.split)
     with torch.random.fork_rng():
-        torch.manual_seed(options.seed)
+        torch.manual_seed((options.seed + _STREAM) % 2**32)
         samples, sampling = _samples(model, pool_size(data, options.split))
         drawn = None if samples is None else Drawn(model, data.spec, samples).eval()
     held = [_Held(metric, drawn, data) for metric in metrics]

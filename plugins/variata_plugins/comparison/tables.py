@@ -184,7 +184,10 @@ def markdown(record: Comparison) -> str:
     lines += [f"Budget: {budget}{f' ({budget.reason})' if budget.reason else ''}; {seeds}. Written {record.created}."]
     for view in data.views[1:]:
         lines.append(f"On another form of the same examples ({view.words}): {', '.join(view.models)}. {view.reason}.")
+    of_views = [name for view in data.views[1:] for name in view.models]
     for model in record.models:
+        if model.note and model.name not in of_views:
+            lines.append(f"{model.name}: {model.note}.")
         if not model.trained_here:
             lines.append(f"{model.name} was trained before: {model.budget}.")
     if not record.complete:
