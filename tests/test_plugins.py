@@ -71,9 +71,10 @@ def test_an_unmarked_hook_is_named(install):
         load()
 
 
-def test_an_incompatible_requirement_is_seen_before_import(install):
-    install("future-parts", "extra", "raise RuntimeError('imported')", requires="variata>=99")
-    with pytest.warns(VariataWarning, match=r"needs variata>=99, this is variata"):
+@pytest.mark.parametrize("name", ["variata", "Variata"])
+def test_an_incompatible_requirement_is_seen_before_import(install, name):
+    install("future-parts", "extra", "raise RuntimeError('imported')", requires=f"{name}>=99")
+    with pytest.warns(VariataWarning, match=rf"needs {name}>=99, this is variata"):
         found = load()
     assert status(found)["future-parts:extra"] == "incompatible"
 

@@ -24,6 +24,7 @@ from typing import Any, Literal
 
 import pluggy
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from . import __version__, hookspecs
@@ -34,6 +35,7 @@ GROUP = "variata"
 BUILT_IN = "variata"
 LOCAL = "local"
 HOOKS = tuple(name for name in vars(hookspecs) if name.startswith("variata_"))
+LISTENING_HOOKS = tuple(name for name in HOOKS if "context" in getattr(hookspecs, name).__annotations__)
 RUN_HOOKS = tuple(name for name in HOOKS if "RunContext" in getattr(hookspecs, name).__annotations__.values())
 
 CORE_KINDS = [
@@ -303,6 +305,10 @@ class Registry:
                     names.append(entry.component.name)
         return names
 
+    def hooks_of(self, plugin: Plugin) -> list[str]:
+        """The hooks by which a plugin listens, beside those by which it declares."""
+        return [hook for hook in LISTENING_HOOKS if any(plugin is listener for listener, _ in self.listeners(hook))]
+
     def listeners(self, hook: str) -> list[tuple[Plugin, Callable[[Any], None]]]:
         """The implementations of one of the hooks of a run, in the order of loading."""
         implementations = {i.plugin_name: i for i in getattr(self._manager.hook, hook).get_hookimpls()}
@@ -444,7 +450,7 @@ def _incompatible(dist: Distribution) -> str:
             continue
         applies = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
         if (
-            requirement.name == BUILT_IN
+            canonicalize_name(requirement.name) == BUILT_IN
             and applies
             and not requirement.specifier.contains(Version(__version__), prereleases=True)
         ):
