@@ -25,6 +25,7 @@ from .interfaces import Loss, Model
 from .plugins import Entry, Registry, registry
 from .signature import Option, Signature, place_of, signature_of
 from .sources import Live, Source, merge, read
+from .starting import Init
 from .training.options import Training
 from .yaml12 import Node, dump, from_plain, number_remedy
 
@@ -40,6 +41,7 @@ class Root:
     model: Model
     loss: Loss
     train: Training
+    init: Init | None = None
     seed: Seed = 0
 
 
@@ -62,8 +64,8 @@ class Part:
 
 @dataclass
 class Spec:
-    """A checked specification. `root.options` holds data, model, loss, train and seed; `presets` are those that it
-    extends, each `distribution:plugin/name`."""
+    """A checked specification. `root.options` holds data, model, loss, train, init and seed; `presets` are those
+    that it extends, each `distribution:plugin/name`."""
 
     root: Part
     name: str

@@ -99,6 +99,7 @@ class Fit:
             with suppress(RunError) if failure is not None else ExitStack():
                 self._save_model(described)
         if failure is not None:
+            self.listening.notify("variata_run_failed", self.context)
             raise failure
         self.model = self.context.model
         self.model.eval()
