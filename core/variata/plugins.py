@@ -118,6 +118,7 @@ class Registry:
     def load_installed(self) -> None:
         """Loads every plugin that an installed distribution names, built-ins first, then by (distribution, name)."""
         self.environment = dict(os.environ)
+        _strict()  # so that what it cannot be is said before a plugin fails
         only, off = _names("VARIATA_PLUGINS"), _names("VARIATA_PLUGINS_OFF") or set()
         found = sorted(_entry_points(), key=lambda pair: (pair[0].name != BUILT_IN, pair[0].name, pair[1].name))
         known = {key for dist, point in found for key in _keys(dist.name, point.name)}
@@ -193,7 +194,7 @@ class Registry:
         if plugin.status not in ("failed", "incompatible"):
             return
         message = f"plugin {plugin.id} was not loaded: {' '.join(plugin.reason.split())}"
-        if os.environ.get("VARIATA_PLUGINS_STRICT") == "1":
+        if _strict():
             raise PluginError(f"{message} (VARIATA_PLUGINS_STRICT=1)")
         warnings.warn(f"{message}; `variata plugins` shows all", VariataWarning, stacklevel=2)
 
@@ -440,6 +441,13 @@ def _keys(distribution: str, name: str) -> set[str]:
 def _names(variable: str) -> set[str] | None:
     value = os.environ.get(variable)
     return None if value is None else {name.strip() for name in value.split(",") if name.strip()}
+
+
+def _strict() -> bool:
+    value = os.environ.get("VARIATA_PLUGINS_STRICT", "")
+    if value not in ("", "0", "1"):
+        raise PluginError(f"VARIATA_PLUGINS_STRICT={value!r}: write 1 or 0")
+    return value == "1"
 
 
 def _incompatible(dist: Distribution) -> str:
