@@ -45,7 +45,7 @@ from .measures import Measured, drawn_by_coins, measured, settings_of
 from .record import Figure, Picture, RunOf
 
 _CAPABILITIES = (Sampler, Autoencoder, LatentVariable, Density, Marginals, Energy, Chain, Classifier)
-_POINTS = 200
+_POINTS = 100
 _SHARE_OF_TRIAL = 0.1
 
 
@@ -281,13 +281,15 @@ def _graph(task: Task) -> str:
 
 
 def curves_of(rows: list[dict[str, Any]]) -> dict[str, list[tuple[int, float]]]:
-    """Learning curves from the rows of metrics.jsonl, each of at most 200 points: every k-th, and the last."""
+    """Learning curves from the rows of metrics.jsonl, each of about 100 points: every k-th, and the last."""
     curves: dict[str, list[tuple[int, float]]] = {}
     for row in rows:
         for name, value in row.items():
             number = isinstance(value, int | float) and math.isfinite(value)
             if name not in ("step", "epoch", "split", "lr", "skipped") and number:
-                curves.setdefault(f"{row.get('split', 'train')}/{name}", []).append((int(row["step"]), float(value)))
+                curves.setdefault(f"{row.get('split', 'train')}/{name}", []).append(
+                    (int(row["step"]), float(f"{value:.6g}"))
+                )
     return {name: _thinned(points) for name, points in curves.items()}
 
 
