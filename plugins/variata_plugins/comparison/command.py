@@ -70,7 +70,7 @@ def compare(
     check_begun(plan, folder)
     command = _command(request, folder, jobs, evaluate or (), plugin or ())
     record = carry_out(plan, settings, folder, command, jobs, tuple(evaluate or ()), tuple(plugin or ()), quiet)
-    for name in (FILE, *WRITERS, PAGE):
+    for name in (PAGE, FILE, *WRITERS):
         print(folder / name)
     failed = [f"{model.name}: failed: {model.failure}" for model in record.models if model.status == "failed"]
     for line in failed:
