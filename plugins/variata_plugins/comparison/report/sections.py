@@ -28,8 +28,8 @@ _PICTURES = {
 _KINDS = (
     "What may not be compared stands in tables of its own, with the reason. How the truth stands to a figure: = exact, "
     "≤ at most it, ≥ at least it, ~ biased. Beside each stands the standard error over examples (of several seeds, "
-    "the mean of theirs). The bar reaches over the 95 % interval over seeds where there are several, else two standard "
-    "errors to each side."
+    "the mean of theirs); over seeds, the half-width of the 95 % Student-t interval of their mean. The bar reaches "
+    "over that interval where there are several seeds, else two standard errors to each side."
 )
 _DETAILS = "The same in other forms, and what says how far a figure may be trusted."
 _LINES = "Dotted lines are of training, others of validation."

@@ -13,7 +13,7 @@ from .contents import Cell, Column, Models, Row, Shown, Table, Track
 from .numbers import SIGNS, error_said, said
 
 NOTHING = "–"
-_OVER_SEEDS = Column("over seeds (95 %)", numeric=True)
+_OVER_SEEDS = Column("Over seeds", numeric=True)
 
 
 def metric_tables(comparison: Comparison, models: Models, columns: Sequence[Comparable]) -> list[Table]:
@@ -142,7 +142,7 @@ def _metric_row(model: Shown, value: Interval, figure: Figure, scale: tuple[floa
         Cell(model.name),
         Cell(number, beside, _key(value.mean), "number"),
         Cell("", sort=_key(value.mean), track=track),
-        Cell(_error(half) or seeds, seeds if half is not None else "", _key(half), "number"),
+        Cell(_error(half) or seeds, sort=_key(half), style="number"),
     )
     return Row((model,), cells)
 
