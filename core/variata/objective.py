@@ -221,6 +221,10 @@ class Phase:
     optimizer: Optimizer | None = None
     needs_gradients: bool = False
 
+    def __post_init__(self) -> None:
+        moved = [parameter for parameter in self.parameters if parameter.requires_grad]
+        object.__setattr__(self, "parameters", moved)
+
     def own(self, clock: Clock) -> Clock:
         """The clock of the part of training in which it is taken; its step is below 0 before that."""
         first, last = (round(share * clock.total_steps) for share in self.during)

@@ -81,7 +81,7 @@ class Mover(ABC):
         parameters: Sequence[nn.Parameter] = (),
     ) -> None:
         if not phase.parameters:
-            raise ConfigError(Problem(f"phase {phase.name} has no parameter to move", "loss"))
+            raise ConfigError(Problem(f"phase {phase.name} has no parameter to move, or all are frozen", "loss"))
         self.phase, self.recipe, self.device = phase, recipe, device
         self.clip, self.clip_value = (clip, clip_value) if phase.clip else (None, None)
         self.parameters = parameters
