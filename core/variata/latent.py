@@ -24,7 +24,7 @@ from torch import Tensor
 
 from .data import Batch
 from .errors import Unsupported
-from .estimates import Columns, Estimate, Moments, bits_per_dimension, estimate, measure_of
+from .estimates import Columns, Estimate, Moments, bits_per_dimension, estimate, measure_of, per_token, tokens_of
 from .interfaces import LatentVariable
 from .layer_estimates import ACTIVE, LayerEstimates, centres_of
 from .noise import placed
@@ -80,6 +80,7 @@ class LatentEstimates:
         self._row = row + len(batch)
         for name, values in weights.read(self.samples).items():
             self._columns.add(name, values)
+        self._columns.add("tokens", tokens_of(batch.x, self.model.spec))
         if centres:
             unknown = torch.zeros_like(centres.mean)  # of one draw
             self._carried.add(centres.mean, centres.variance if self.samples > 1 else unknown)
@@ -113,6 +114,7 @@ class LatentEstimates:
             "effective_samples": estimate(columns["effective_samples"], samples=samples),
         }
         metrics |= bits_per_dimension(metrics["nll"], spec)
+        metrics |= per_token(-columns["log_mean"], columns["tokens"], spec, kind="upper_bound", samples=samples)
         return metrics | self._latents(columns["kl"])
 
     def _latents(self, kl: Tensor) -> dict[str, Estimate]:
