@@ -42,7 +42,7 @@ _FLOOR = 0.01
 
 class HierarchicalELBO(OnePhaseLoss):
     """The negative bound, for any model with one or more stochastic layers; lists have a value for each, the top first.
-    The metrics elbo, reconstruction and kl are those of the bound itself; `kl_1`, `kl_2`, ... are those of the layers.
+    The metrics elbo, reconstruction and kl are those of the bound itself; `kl_1` is that of z_1, next to x, and so on.
 
     Args:
         model: says how many layers there are, where it is a hierarchy of this plugin; of others the first step does.
@@ -86,8 +86,8 @@ class HierarchicalELBO(OnePhaseLoss):
         parts = {"distortion": Term(-terms.reconstruction)}
         for i, (value, free, weight) in enumerate(zip(kl, free_bits, weights, strict=True)):
             price = gathered(value).mean().clamp(min=free) if free else value
-            parts[f"rate_{i + 1}" if len(kl) > 1 else "rate"] = Term(price, weight)
-        logged = {f"kl_{i + 1}": value.detach() for i, value in enumerate(kl)} if len(kl) > 1 else {}
+            parts[f"rate_{len(kl) - i}" if len(kl) > 1 else "rate"] = Term(price, weight)
+        logged = {f"kl_{len(kl) - i}": value.detach() for i, value in enumerate(kl)} if len(kl) > 1 else {}
         return Objective(parts, {**terms.metrics(), **logged})
 
     def _options(self, layers: int) -> tuple[Sequence[Scheduled], Sequence[float]]:
