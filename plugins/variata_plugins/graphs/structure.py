@@ -341,8 +341,8 @@ def _critics(graph: Graph, loss: nn.Module, model: Any, names: dict[str, str]) -
 
 def _look(assembly: Assembly, graph: Graph) -> list[Any]:
     """q of each layer for the first examples, the top one first, where there is one. Copies of model and loss are
-    evaluated on these once, which tells the names and the weights of the terms; a loss that cannot is a warning, and its
-    terms are missing."""
+    evaluated on these once, which tells the names and the weights of the terms; a loss that cannot is a warning, and
+    its terms are missing."""
     if assembly.data is None:
         return []
     try:
