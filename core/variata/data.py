@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from pydantic import Field, PositiveInt, TypeAdapter
+from pydantic import Field, NonNegativeInt, PositiveInt, TypeAdapter
 from torch import Tensor
 
 from .columns import Column
@@ -21,6 +21,8 @@ Shape = tuple[int, ...]
 SplitName = Literal["train", "validation", "test"]
 Seed = Annotated[int, Field(ge=0, lt=1 << 32)]
 """A seed that every generator takes."""
+Share = NonNegativeInt | Annotated[float, Field(ge=0, lt=1)]
+"""A number of examples, or a share of them."""
 
 
 @dataclass(frozen=True)

@@ -184,7 +184,35 @@ def evaluate_model(
         DataError: the split is empty.
         Unsupported: the model offers nothing that can be evaluated here.
     """
-    return _walked(model, split, settings, progress, stage, lambda estimates: estimates.result())
+    return evaluated(model, split, settings, progress, stage).estimates
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What a walk over a split found.
+
+    Attributes:
+        estimates: by name, as of `evaluate_model`.
+        log_likelihoods: log p(x) of each example, as of `log_likelihoods`; None where the model has none.
+    """
+
+    estimates: dict[str, Estimate]
+    log_likelihoods: Tensor | None
+
+
+def evaluated(
+    model: Any,
+    split: Split,
+    settings: EvaluationSettings,
+    progress: Callable[[int], None] = lambda done: None,
+    stage: Stage = silent,
+) -> Evaluated:
+    """As `evaluate_model`, with what the likelihood is a mean of."""
+
+    def read(estimates: Estimates) -> Evaluated:
+        return Evaluated(estimates.result(), estimates.log_likelihoods() if has_likelihood(model) else None)
+
+    return _walked(model, split, settings, progress, stage, read)
 
 
 def log_likelihoods(model: Any, split: Split, settings: EvaluationSettings) -> Tensor:
@@ -264,6 +292,7 @@ class EvaluationContext:
         other: data that the model was not trained on, to compare likelihoods with; None where none was named.
         estimates: by name, as they are returned.
         pictures: where listeners say which files they left.
+        plots: whether pictures are asked for.
     """
 
     path: Path
@@ -273,6 +302,7 @@ class EvaluationContext:
     settings: EvaluationSettings
     estimates: dict[str, Estimate]
     pictures: list[Path] = field(default_factory=list)
+    plots: bool = True
 
 
 @contextmanager

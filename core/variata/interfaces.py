@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -86,6 +86,20 @@ class Network(nn.Module, ABC):
     @abstractmethod
     def forward(self, x: Tensor, y: Tensor | None) -> Tensor:
         """`[n, *input]` (and `[n, *condition]`) -> `[n, *output]`."""
+
+
+class Layered(Network):
+    """A network that is a chain of affine layers with a nonlinearity after each, so that a model may put something of
+    its own between them, as a ladder network puts noise and normalisation."""
+
+    @abstractmethod
+    def chain(self) -> Sequence[tuple[nn.Module, nn.Module]]:
+        """Each layer (`nn.Linear`, which reads what is before it flattened, or `nn.Conv2d`) with the nonlinearity after
+        it, from the input on; after the last one there is `nn.Identity()`.
+
+        Raises:
+            ConfigError: this one has something else between its layers.
+        """
 
 
 class Encoder(nn.Module, ABC):
@@ -197,13 +211,16 @@ class Model(nn.Module, ABC):
 
     `conditional` says whether it is a model of x given y. Then `conditions` knows which y training had
     (`conditions.py`). `tables` says whether it can read rows whose columns are of several kinds, or that lack values;
-    `sequences` whether it can read strings of tokens.
+    `sequences` whether it can read strings of tokens. `started` and `frozen` name parts that have a run's weights, and
+    that training leaves as they are (`starting.py`).
     """
 
     tables: ClassVar[bool] = False
     sequences: ClassVar[bool] = False
     conditional: bool = False
     conditions: Any
+    started: tuple[str, ...] = ()
+    frozen: tuple[str, ...] = ()
 
     def __init__(self, data: DataSpec) -> None:
         super().__init__()
@@ -214,6 +231,12 @@ class Model(nn.Module, ABC):
             )
             raise ConfigError(_no_reader("model", ability, message))
         self.spec = data
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        for name in self.frozen:
+            self.get_submodule(name).eval()
+        return self
 
 
 class Sampler(Model):
@@ -355,7 +378,13 @@ class Classifier(Model):
 
 class Prepares(ABC):
     """A module that learns something from the training data before the optimisers exist. It becomes buffers whose
-    shapes follow from the specification, so that loading never needs data."""
+    shapes follow from the specification, so that loading never needs data.
+
+    `prepares_itself` names those of its modules that nobody else prepares: their data is not the training data (codes,
+    hidden units), or is not there yet.
+    """
+
+    prepares_itself: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def prepare(self, stream: Iterable[Batch]) -> None:
