@@ -19,6 +19,7 @@ from variata_plugins.sequence.embedding import Embedding
 from variata_plugins.sequence.language_model import LanguageModel
 from variata_plugins.sequence.law import StringLaw
 from variata_plugins.sequence.parts import Context, Memory, SequenceDecoder
+from variata_plugins.sequence.permuted_codes import PermutedCodes
 from variata_plugins.sequence.recurrent import GRUDecoder, GRUEncoder, LSTMDecoder, LSTMEncoder
 from variata_plugins.sequence.scheduled_sampling import ScheduledSampling, log_prob_of_own
 from variata_plugins.sequence.seq2seq import Seq2Seq
@@ -412,3 +413,164 @@ def test_bits_for_each_character_count_the_end(tmp_path, without_pictures):
     (tmp_path / "a.txt").write_text("".join(f"sxme line {i}\n" for i in range(60)))
     with pytest.raises(variata.DataError, match="the data has another vocabulary than the model"):
         variata.load(tmp_path / "run").data  # noqa: B018 -- it is read here
+
+
+# The sentence VAE
+
+
+def sentence_vae(**options: Any) -> Any:
+    model = {
+        "use": "vae",
+        "latent": 3,
+        "encoder": {"use": "sentence", "reader": {"use": "gru", "hidden": 5}},
+        "decoder": {"use": "sentence", "writer": {"use": "gru", "hidden": 6, "word_dropout": 0.5}},
+    }
+    data = {"use": "copy", "vocabulary": 2, "shortest": 1, "longest": 5, "examples": 30}
+    loss = {"use": "bag_of_words", "hidden": 4, "weight": 0.5, "bound": {"use": "elbo", "free_bits": 0.2}} | options
+    return variata.build({"data": data, "model": model, "loss": loss})
+
+
+def test_the_law_of_a_sentence_sums_to_one_for_each_z():
+    model = sentence_vae().model.double().eval()
+    x = every_string(6, 5)
+    z = torch.randn(2, 1, 3).double() * 3
+    with torch.no_grad():
+        total = model.decoder(z.expand(-1, len(x), -1)).log_prob(x.double()).logsumexp(1)
+    assert torch.allclose(total, torch.zeros(2).double(), atol=1e-10)
+
+
+@torch.no_grad()
+def test_padding_and_company_do_not_change_the_terms():
+    assembly = sentence_vae()
+    model, batch = assembly.model.double().eval(), assembly.data.split("train").batch(torch.arange(12))
+    x, z = batch.x.double(), torch.randn(4, 12, 3).double()
+    together = variata.joint(model, x, None, [z]).log_likelihood
+    alone = torch.cat(
+        [variata.joint(model, x[i : i + 1], None, [z[:, i : i + 1]]).log_likelihood for i in range(12)], 1
+    )
+    assert torch.allclose(together, alone, atol=1e-12)
+    mean, one = model.encode(x), torch.cat([model.encode(row[None]) for row in x])
+    assert torch.allclose(mean, one, atol=1e-12)
+
+
+def test_a_bag_of_words_is_what_it_says():
+    assembly = sentence_vae()
+    model, loss = assembly.model.double().eval(), assembly.loss.double()
+    x, z = torch.tensor([[3, 4, 4, 1, 0, 0], [1, 0, 0, 0, 0, 0], [2, 1, 0, 0, 0, 0]]), torch.randn(3, 3).double()
+    log_p = loss.words(z).log_softmax(-1)
+    assert log_p.shape == (3, 3), "the unknown token and two more"
+    expected = torch.stack([log_p[0, 1] + 2 * log_p[0, 2], torch.zeros(()).double(), log_p[2, 0]])
+    assert torch.allclose(loss.log_prob(z, x), expected)
+    assert torch.allclose(loss.log_prob(z.expand(2, 3, 3), x), expected.expand(2, 3))
+    batch, now = Batch(x.double()), Now(Clock(0, 1, 1))
+    torch.manual_seed(1)
+    objective = loss(model, batch, now)
+    torch.manual_seed(1)
+    bound = loss.bound(model, batch, now)
+    assert torch.equal(objective.terms["rate"].value, bound.terms["rate"].value)
+    assert torch.equal(objective.terms["distortion"].value, bound.terms["distortion"].value)
+    bag = objective.metrics["bag"]
+    assert torch.allclose(objective.total(), bound.total() - 0.5 * bag.mean())
+    assert torch.equal(objective.metrics["elbo"], bound.metrics["elbo"])
+
+
+def test_what_does_not_fit_a_sentence_vae_is_refused():
+    vae = {"data": {"use": "copy"}, "model": {"condition": True}}
+    assert "reads no condition" in problems("sentence_vae", vae)[0]
+    bound = {"data": {"use": "copy"}, "loss": {"use": "bag_of_words", "bound": {"use": "iwae"}}}
+    assert "the bound beside a bag of words is elbo" in problems("sentence_vae", bound)[0]
+    assert "strings of tokens" in problems("sentence_vae", {"data": {"use": "digits"}})[0]
+    decoder = {"data": {"use": "copy"}, "model": {"decoder": {"use": "bernoulli"}}}
+    assert "use a decoder for it (sentence)" in problems("sentence_vae", decoder)[0]
+
+
+def test_permuted_codes_measure_what_z_says():
+    """Of a decoder that is told z, the gap is that of the two means; of one that is not, zero."""
+    assembly = sentence_vae()
+    model, data = assembly.model.double().eval(), assembly.data
+    spread(model)
+    settings = variata.EvaluationSettings(split="train")
+    found = PermutedCodes().measure(model, data, settings)
+    assert found["permutation_gap"]["examples"] == 24
+    with torch.no_grad():
+        torch.manual_seed(0)
+        first = PermutedCodes().measure(model, data, settings)["permuted_reconstruction"]["value"]
+        torch.manual_seed(0)
+        batch = data.split("train").batch(torch.arange(24))
+        terms = model.terms(batch.x.double(), None, 1)
+        order = torch.randperm(24)
+        other = torch.empty_like(order)
+        other[order] = order.roll(1)
+        assert (other != torch.arange(24)).all(), "the z of another"
+        again = variata.joint(model, batch.x.double(), None, [terms.layers[0].z[:, other]]).log_likelihood
+    assert first == pytest.approx(float(again.mean()), abs=1e-9)
+    assert abs(found["permutation_gap"]["value"]) > 1e-3
+    with torch.no_grad():
+        writer = model.decoder.writer
+        writer.first.weight.zero_()
+        writer.recurrent.weight_ih_l0[:, -3:].zero_()
+    assert PermutedCodes().measure(model, data, settings)["permutation_gap"]["value"] == pytest.approx(0, abs=1e-12)
+
+
+def test_sentences_stand_between_two(tmp_path, command):
+    small = {"train.epochs": 1, "model.encoder.reader.hidden": 4, "model.decoder.writer.hidden": 4, "model.latent": 2}
+    config = {"extends": "sentence_vae", "data": {"use": "copy", "vocabulary": 4, "examples": 100}}
+    run = variata.train(config, small, run=tmp_path / "run")
+    assert command("interpolate", tmp_path / "run", "-n", 2, "--steps", 3)[1].count("\n") == 7
+    status, out, err = command("interpolate", tmp_path / "run", "--from", "a b c a b", "--to", "b b b b x")
+    assert (status, len(out.splitlines())) == (0, 7)
+    assert err == "warning: --to: 1 of its tokens are unknown to the model\n"
+    x = torch.tensor([run.model.spec.vocabulary.encode("a b c a b") + [0] * 5]).float()
+    assert out.splitlines()[0] == run.model.spec.vocabulary.decode(run.model.reconstruct(x)[0].tolist())
+    for wrong, said in ((["--from", "a"], "give both or neither"), (["--from", "a", "--to", ""], "has 0 tokens")):
+        assert said in command("interpolate", tmp_path / "run", *wrong)[2]
+    status, out, err = command("reconstruct", tmp_path / "run", "-n", 3)
+    assert (status, err) == (0, "")
+    assert [len(line.split("\t")) for line in out.splitlines()] == [2, 2, 2]
+    found = variata.evaluate(run, samples=4, metrics=["permuted_codes"], plots=True)
+    assert {"elbo", "nll", "kl", "mutual_information", "nll_per_token", "permutation_gap"} <= found.keys()
+    assert "bits_per_dim" not in found
+    assert (tmp_path / "run" / "interpolation.txt").read_text().count("\n") == 5 * 7 + 4
+
+
+# A part of somebody else's
+
+
+class Bigrams(SequenceDecoder):
+    """p(x_t | x_(t-1)), and nothing else."""
+
+    def __init__(self, vocabulary: int, *, start_from: float = 0.0) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.full((vocabulary, vocabulary - 1), start_from))
+
+    def forward(self, before: Tensor, context: Context) -> Tensor:
+        return self.table[before]
+
+    def begin(self, n: int, context: Context) -> tuple[Tensor, ...]:
+        return ()
+
+    def step(self, before: Tensor, state: tuple[Tensor, ...], context: Context) -> tuple[Tensor, tuple[Tensor, ...]]:
+        return self.table[before], state
+
+    def looks(self, before: Tensor, context: Context) -> Tensor | None:
+        return None
+
+
+def test_a_decoder_of_a_plugins_writes_as_the_built_in_ones_do(tmp_path):
+    data = {"use": "copy", "vocabulary": 3, "shortest": 2, "longest": 6, "examples": 400}
+    with variata.plugin([variata.Component("sequence_decoder", "bigrams", Bigrams)]):
+        config = {
+            "extends": "language_model",
+            "data": data,
+            "model": {"decoder": {"use": "bigrams", "start_from": 0.1}},
+        }
+        training = {"train.epochs": 30, "train.optimizer.lr.from": 0.1}
+        run = variata.train(config, training, run=tmp_path / "run")
+        x = run.data.split("train").batch(torch.arange(320)).x
+        strings = Sequences(x)
+        free = strings.mask & (torch.arange(7) < 6)  # at the last place the end is sure
+        before, tokens = strings.before()[free], strings.tokens[free]
+        counts = torch.zeros(6, 6).index_put_((before, tokens), torch.ones(()), accumulate=True)[:, 1:]
+        exact = (counts * (counts / counts.sum(1, keepdim=True)).log().nan_to_num(neginf=0.0)).nansum() / 320
+        assert float(run.model.log_prob(x).detach().mean()) == pytest.approx(float(exact), abs=0.05)
+        assert run.model.sample(3).shape == (3, 7)

@@ -10,7 +10,9 @@ one pass, a pass for each token where it is drawn. Probabilities of all strings 
 Here: what reads and writes strings (`parts.py`; `recurrent.py`, `transformer.py`, with `embedding.py` and
 `attention.py`), the law of a string (`law.py`) and how one is written (`decoding.py`), the models (`written.py`,
 `language_model.py`, `seq2seq.py`), training on own draws (`scheduled_sampling.py`), what was written beside what was
-asked for (`metrics.py`, `bleu.py`), the command `generate` (`command.py`, `writing.py`) and `attention_maps.py`.
+asked for (`metrics.py`, `bleu.py`), the command `generate` (`command.py`, `writing.py`) and `attention_maps.py`. The
+sentence VAE is the model `vae` with an encoder and a decoder of strings (`sentence.py`), to which belong a loss
+(`bag_of_words.py`), a metric (`permuted_codes.py`) and what stands between two sentences (`interpolation.py`).
 """
 
 from __future__ import annotations
@@ -52,6 +54,10 @@ def variata_components() -> list[Component]:
         Component("attention", "multiplicative", f"{_HERE}.attention:MultiplicativeAttention", "q^T W h, scaled"),
         Component("model", "language_model", f"{_HERE}.language_model:LanguageModel", "Strings, token after token"),
         Component("model", "seq2seq", f"{_HERE}.seq2seq:Seq2Seq", "Targets written from sources, with attention"),
+        Component("encoder", "sentence", f"{_HERE}.sentence:SentenceEncoder", "Diagonal Gaussian posterior of strings"),
+        Component("decoder", "sentence", f"{_HERE}.sentence:SentenceDecoder", "Strings that are written from z"),
+        Component("loss", "bag_of_words", f"{_HERE}.bag_of_words:BagOfWords", "A bound, and the words told by z alone"),
+        Component("metric", "permuted_codes", f"{_HERE}.permuted_codes:PermutedCodes", "What another's z costs"),
         Component("metric", "sequence_accuracy", f"{_HERE}.metrics:SequenceAccuracy", "Strings that are all right"),
         Component("metric", "bleu", f"{_HERE}.metrics:BLEU", "N-grams that stand in the references, as sacrebleu's"),
         Component("loss", "scheduled_sampling", f"{_HERE}.scheduled_sampling:ScheduledSampling", "NLL after own draws"),
@@ -60,8 +66,11 @@ def variata_components() -> list[Component]:
 
 @hookimpl
 def variata_commands() -> list[Command]:
-    """The command `generate`."""
-    return [Command("generate", f"{_HERE}.command:generate", "Write a line for each line of a file.")]
+    """The commands `generate` and `interpolate`."""
+    return [
+        Command("generate", f"{_HERE}.command:generate", "Write a line for each line of a file."),
+        Command("interpolate", f"{_HERE}.interpolation:interpolate", "Write what stands between two sentences."),
+    ]
 
 
 @hookimpl
@@ -74,13 +83,14 @@ def variata_run_ended(context: RunContext) -> None:
 
 @hookimpl
 def variata_evaluated(context: EvaluationContext) -> None:
-    """Leaves attention.png, likewise."""
-    from .attention_maps import of_evaluation
+    """Leaves attention.png, likewise, and interpolation.txt of an autoencoder of strings."""
+    from . import attention_maps, interpolation
 
-    of_evaluation(context)
+    attention_maps.of_evaluation(context)
+    interpolation.of_evaluation(context)
 
 
 @hookimpl
 def variata_presets() -> Path:
-    """language_model, seq2seq and others."""
+    """language_model, seq2seq, sentence_vae and others."""
     return Path(__file__).parent / "presets"
