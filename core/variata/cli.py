@@ -54,7 +54,7 @@ def train(
     if first_of_several():
         print(f"{trained.status}: {trained.path}")
         for file in sorted(trained.path.iterdir()):
-            if file.suffix in (".png", ".html", ".yaml", ".safetensors"):
+            if file.suffix in (".png", ".html", ".txt", ".yaml", ".safetensors"):
                 print(f"  {file}")
     if trained.status in ("interrupted", "terminated"):
         raise SystemExit(130 if trained.status == "interrupted" else 143)
