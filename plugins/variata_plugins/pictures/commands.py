@@ -141,7 +141,7 @@ def _labels(text: str | None, n: int, model: Model) -> Tensor | None:
     if model.conditional and classes is None:
         message = "this model's condition is a vector: give it in Python, model.sample(n, condition)"
         raise ConfigError(Problem(message, "--condition"))
-    if classes is None or not model.conditional:
+    if classes is None or not (model.conditional or (isinstance(model, Sampler) and model.by_class)):
         message = "this model has no class condition; train one with model.condition=true"
         raise ConfigError(Problem(message, "--condition"))
     labels: list[int] = []
