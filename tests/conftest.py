@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import sys
+import textwrap
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ import pytest
 import torch
 
 import variata
+from environments import Environment, build, fresh_environment, only
 from variata import VariataWarning, registry
 from variata.cli import main
 
@@ -140,3 +142,40 @@ def parts(tmp_path) -> Iterator[Callable[..., Path]]:
     yield write
     for plugin in [plugin for plugin in registry().plugins if plugin.file is not None]:
         registry().unregister(plugin)
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Installs a distribution with one plugin module: what pip would leave behind."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    modules: list[str] = []
+
+    def install(distribution: str, entry: str, source: str, requires: str = "", version: str = "1.0") -> None:
+        module = f"{distribution.replace('-', '_')}_{entry}"
+        modules.append(module)
+        source = textwrap.dedent(source).replace("{module}", module)
+        (tmp_path / f"{module}.py").write_text(source)
+        info = tmp_path / f"{distribution.replace('-', '_')}-{version}.dist-info"
+        info.mkdir(exist_ok=True)
+        metadata = f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n"
+        (info / "METADATA").write_text(metadata + (f"Requires-Dist: {requires}\n" if requires else ""))
+        points = info / "entry_points.txt"
+        points.write_text((points.read_text() if points.exists() else "[variata]\n") + f"{entry} = {module}\n")
+
+    yield install
+    for module in modules:
+        sys.modules.pop(module, None)
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the sdist, and the wheel that was made from it."""
+    folder = tmp_path_factory.mktemp("dist")
+    build(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """A fresh environment that holds the wheel."""
+    return fresh_environment(tmp_path_factory.mktemp("environment"), only(built, "*.whl"))

@@ -24,6 +24,16 @@ SMALL = {
 SMALL_TEXTS = [f"{key}={value}" for key, value in SMALL.items()]
 Ran = tuple[int, str, str]
 
+GOOD = """
+    import variata
+    from variata import Component
+
+    @variata.hookimpl
+    def variata_components():
+        return [Component("prior", "{name}", "{module}:Thing", "a test's prior")]
+"""
+"""A plugin's module that offers one prior."""
+
 
 def problems(config: Any, overrides: Any = (), **live: Any) -> list[str]:
     """What is wrong with a configuration that must not be accepted."""

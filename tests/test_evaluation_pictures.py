@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import pytest
 import torch
@@ -68,6 +69,19 @@ def test_pictures_are_left_by_the_command_and_by_python_where_they_are_asked_for
     assert status == 0
     assert [f"  {vae.path / name}" for name in ALL] == [line for line in err.splitlines() if line.endswith(".png")]
     assert all((vae.path / name).exists() for name in ALL)
+
+
+def test_plugins_hear_of_an_evaluation_without_pictures_too(vae):
+    class Listener:
+        heard: ClassVar[list] = []
+
+        @variata.hookimpl
+        def variata_evaluated(self, context):
+            self.heard.append((context.plots, context.estimates["elbo"]["value"], context.pictures))
+
+    with variata.plugin(Listener()):
+        found = variata.evaluate(vae, samples=2)
+    assert Listener.heard == [(False, found["elbo"]["value"], [])]
 
 
 def test_other_data_stands_beside_the_split(vae, command):

@@ -94,24 +94,26 @@ def test_tensorboard_that_is_not_installed_is_said(tmp_path, command, monkeypatc
     assert "train.loggers: tensorboard is not installed: pip install variata[logging]" in err
 
 
-@pytest.mark.slow
-def test_the_mlflow_logger_of_the_documents(tmp_path, command, monkeypatch):
-    """With MLflow's local file store."""
-    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-    pytest.importorskip("mlflow")
-    from mlflow import MlflowClient
+def test_a_logger_hears_of_a_run_that_fails(tmp_path):
+    heard = []
 
-    plugin = Path(__file__).parents[1] / "docs" / "examples" / "mlflow_logger.py"
-    uri = (tmp_path / "mlruns").as_uri()
-    words = ["train.epochs=2", "model.latent=2", f"train.loggers=[{{use: mlflow, uri: '{uri}'}}]"]
-    status, _, err = command("train", "vae", *words, "--plugin", plugin, "--run", tmp_path / "r", "-q")
-    assert status == 0, err
-    client = MlflowClient(uri)
-    (found,) = client.search_runs([client.get_experiment_by_name("variata").experiment_id])
-    assert (found.info.run_name, found.info.status) == ("r", "FINISHED")
-    rows = variata.load(tmp_path / "r", plugins=[plugin]).metrics
-    history = client.get_metric_history(found.info.run_id, "loss_validation")
-    expected = [(row["step"], row["loss"]) for row in rows if row["split"] == "validation"]
-    assert [(point.step, point.value) for point in history] == expected
-    assert "samples.png" in [artifact.path for artifact in client.list_artifacts(found.info.run_id)]
+    class Listener(Logger):
+        """Listens."""
+
+        def ended(self, context):
+            heard.append("ended")
+
+        def failed(self, context):
+            heard.append((context.status, context.step))
+
+    class Lost(variata.OnePhaseLoss):
+        def forward(self, model, batch, now):
+            if now.step == 2:
+                raise RuntimeError("lost")
+            return variata.Objective({"elbo": variata.Term(-model.terms(batch.x).elbo)})
+
+    with variata.plugin([Component("logger", "listener", Listener)]):
+        assembly = variata.build("vae", {**SMALL, "train.loggers": ["listener"]}, loss=Lost())
+        with pytest.raises(RuntimeError, match="lost"):
+            variata.train_assembly(assembly, run=tmp_path / "r")
+    assert heard == [("failed", 2)]

@@ -6,13 +6,10 @@ import ast
 import importlib
 import io
 import json
-import os
-import subprocess
 import sys
 import tarfile
 import tokenize
 import tomllib
-import venv
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,8 +20,8 @@ from packaging.utils import canonicalize_name
 
 import variata
 import variata_kernels
+from environments import ROOT, build, only
 
-ROOT = Path(__file__).parents[1]
 SOURCES = {"core": "variata", "plugins": "variata_plugins", "triton_kernels": "variata_kernels"}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
@@ -136,39 +133,6 @@ def test_every_dependency_has_one_tested_version():
 # Built and installed
 
 
-def run(*command: str | Path, folder: Path, succeeds: bool = True) -> str:
-    """What a command prints (or its error, where it has to fail), with no trace of this checkout in its environment."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
-    done = subprocess.run(
-        [str(part) for part in command],
-        cwd=folder,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert (done.returncode == 0) == succeeds, done.stdout + done.stderr
-    return done.stdout if succeeds else done.stderr
-
-
-def build(folder: Path, *options: str) -> None:
-    run(sys.executable, "-m", "build", "--no-isolation", *options, "--outdir", folder, ROOT, folder=folder)
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the sdist, and the wheel that was made from it."""
-    folder = tmp_path_factory.mktemp("dist")
-    build(folder)
-    return folder
-
-
-def only(folder: Path, pattern: str) -> Path:
-    (path,) = folder.glob(pattern)
-    return path
-
-
 def contents(wheel: Path) -> dict[str, bytes]:
     with zipfile.ZipFile(wheel) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
@@ -193,52 +157,25 @@ def test_the_wheel_is_the_same_from_the_sdist_and_from_the_tree(built, tmp_path)
     assert {"README.md", "LICENSE", "CHANGELOG.md", "Makefile", "constraints.txt", "tests/conftest.py"} <= names
 
 
-@pytest.fixture(scope="module")
-def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The scripts of a fresh environment that holds the wheel and, by links, the dependencies that are installed here,
-    but neither this environment's variata nor the .pth files through which a checkout would be imported."""
-    folder = tmp_path_factory.mktemp("environment")
-    dependencies = folder / "dependencies"
-    dependencies.mkdir()
-    for site in dict.fromkeys(path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")):
-        for path in Path(site).iterdir():
-            link = dependencies / path.name
-            if (
-                "variata" not in path.name
-                and path.suffix != ".pth"
-                and path.name != "__pycache__"
-                and not link.exists()
-            ):
-                link.symlink_to(path)
-
-    venv.create(folder / "venv", symlinks=True)
-    scripts = folder / "venv" / "bin"
-    install = (sys.executable, "-m", "pip", "--python", scripts / "python", "install", "--no-index", "--no-deps")
-    run(*install, only(built, "*.whl"), folder=folder)
-    site = run(scripts / "python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", folder=folder)
-    (Path(site.strip()) / "dependencies.pth").write_text(f"{dependencies}\n", encoding="utf-8")
-    return scripts
-
-
 @pytest.mark.slow
 def test_the_installed_wheel_is_what_is_imported(installed, tmp_path):
     for package in SOURCES.values():
-        file = run(installed / "python", "-c", f"import {package}; print({package}.__file__)", folder=tmp_path)
-        assert Path(file.strip()).is_relative_to(installed.parent)
+        file = installed.run("python", "-c", f"import {package}; print({package}.__file__)", folder=tmp_path)
+        assert Path(file.strip()).is_relative_to(installed.scripts.parent)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("folder", SOURCES)
 def test_the_source_folders_are_no_packages(installed, tmp_path, folder):
-    said = run(installed / "python", "-c", f"import {folder}", folder=tmp_path, succeeds=False)
+    said = installed.run("python", "-c", f"import {folder}", folder=tmp_path, succeeds=False)
     assert f"ModuleNotFoundError: No module named '{folder}'" in said
 
 
 @pytest.mark.slow
 def test_the_entry_points_of_the_wheel_work(installed, tmp_path):
-    for command in ([installed / "variata"], [installed / "python", "-m", "variata"]):
-        assert "train" in run(*command, "--help", folder=tmp_path)
-    plugins = json.loads(run(installed / "variata", "plugins", "--json", folder=tmp_path))
+    for command in (["variata"], ["python", "-m", "variata"]):
+        assert "train" in installed.run(*command, "--help", folder=tmp_path)
+    plugins = json.loads(installed.run("variata", "plugins", "--json", folder=tmp_path))
     status = {plugin["name"]: plugin["status"] for plugin in plugins if plugin["distribution"] == "variata"}
     assert status == dict.fromkeys(PROJECT["entry-points"]["variata"], "loaded")
-    run(installed / "variata", "check", "vae", folder=tmp_path)
+    installed.run("variata", "check", "vae", folder=tmp_path)

@@ -12,40 +12,9 @@ from pathlib import Path
 import pytest
 
 import variata
+from support import GOOD
 from variata import Component, PluginError, VariataWarning
 from variata.plugins import Registry, load_file, registry
-
-GOOD = """
-    import variata
-    from variata import Component
-
-    @variata.hookimpl
-    def variata_components():
-        return [Component("prior", "{name}", "{module}:Thing", "a test's prior")]
-"""
-
-
-@pytest.fixture
-def install(tmp_path, monkeypatch):
-    """Installs a distribution with one plugin module: what pip would leave behind."""
-    monkeypatch.syspath_prepend(str(tmp_path))
-    modules: list[str] = []
-
-    def install(distribution: str, entry: str, source: str, requires: str = "", version: str = "1.0") -> None:
-        module = f"{distribution.replace('-', '_')}_{entry}"
-        modules.append(module)
-        source = textwrap.dedent(source).replace("{module}", module)
-        (tmp_path / f"{module}.py").write_text(source)
-        info = tmp_path / f"{distribution.replace('-', '_')}-{version}.dist-info"
-        info.mkdir(exist_ok=True)
-        metadata = f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n"
-        (info / "METADATA").write_text(metadata + (f"Requires-Dist: {requires}\n" if requires else ""))
-        points = info / "entry_points.txt"
-        points.write_text((points.read_text() if points.exists() else "[variata]\n") + f"{entry} = {module}\n")
-
-    yield install
-    for module in modules:
-        sys.modules.pop(module, None)
 
 
 def load() -> Registry:

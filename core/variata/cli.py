@@ -17,7 +17,7 @@ import typer
 from . import __version__
 from .declarations import Command
 from .errors import PluginError, Problem, UserError, VariataWarning, reason_of
-from .plugins import Plugin, load_file, registry
+from .plugins import BUILT_IN, Plugin, load_file, registry
 
 app = typer.Typer(
     help="Generative models from interchangeable parts: assemble, train, compare, extend.",
@@ -132,13 +132,19 @@ def show(
     diff: Annotated[bool, typer.Option("--diff", help="Only what the overrides change, and what they drop.")] = False,
     plugin: PluginFiles = None,
 ) -> None:
-    """Print a configuration with everything resolved and every default written out; of a table also its columns."""
+    """Print a configuration with everything resolved, every default written out, and where each part is from; of a
+    table also its columns."""
     _load_files(plugin)
     from .config import difference, load_spec
 
     spec = load_spec(config, overrides or ())
     if not diff:
         print(spec.dump(), end="")
+        print("# Where the parts are from:")
+        for part in spec.parts():
+            if part.entry is not None:
+                origin = part.entry.plugin
+                print(f"# {part.path}: {part.entry.component.name} of {origin.id} {origin.version}".rstrip())
         _print_columns(spec)
         return
     for line in difference(load_spec(config), spec):
@@ -152,6 +158,7 @@ def list_components(
     kind: Annotated[
         str | None, typer.Argument(metavar="[KIND]", help="Only this kind; `preset` lists presets.")
     ] = None,
+    plugin: Annotated[str | None, typer.Option(metavar="NAME", help="Only what this plugin or package offers.")] = None,
 ) -> None:
     """List the components that are installed, with the plugin that each comes from."""
     from .errors import ConfigError, suggest
@@ -163,20 +170,38 @@ def list_components(
     }
     if kind is not None and kind not in known:
         raise ConfigError(f"there is no kind {kind!r}{suggest(kind, known)}")
+    wanted = None if plugin is None else {found.id for found in plugins.named(plugin)}
     order = {name: position for position, name in enumerate(known)}
     rows = [
         [e.component.kind, e.component.name, e.component.description, e.plugin.id]
         for e in sorted(plugins.entries(), key=lambda e: (order.get(e.component.kind, len(order)), e.component.name))
     ]
-    presets = sorted((name, offer[0]) for name, found in plugins.presets().items() for offer in found)
-    rows += [["preset", name, _first_comment(origin, name), origin.id] for name, origin in presets]
-    _table(["kind", "name", "what it is", "plugin"], [row for row in rows if kind in (None, row[0])])
+    presets = sorted(((name, offer[0]) for name, found in plugins.presets().items() for offer in found), key=str)
+    for name, origin in presets:
+        several = len(plugins.presets()[name]) > 1 and origin.distribution != BUILT_IN
+        written = f"{origin.distribution}/{name}" if several else name
+        rows.append(["preset", written, _first_comment(origin, name), origin.id])
+    rows = [row for row in rows if kind in (None, row[0]) and (wanted is None or row[3] in wanted)]
+    _table(["kind", "name", "what it is", "plugin"], rows)
 
 
 @app.command()
-def plugins(as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False) -> None:
-    """List the plugins that were found, and what became of each."""
-    found = registry().plugins
+def plugins(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Only this plugin or package.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Say what is wrong with those that others wrote.")] = False,
+) -> None:
+    """List the plugins that were found, and what became of each; or check them."""
+    found = registry().plugins if name is None else registry().named(name)
+    if check:
+        from .inspection import inspect_plugins
+
+        chosen = found if name is not None else [p for p in found if p.distribution != BUILT_IN]
+        problems = inspect_plugins(registry(), chosen)
+        if problems:
+            raise PluginError(problems)
+        print(f"{', '.join(p.id for p in chosen)}: fine" if chosen else "there are no plugins but the built-in ones")
+        return
     if as_json:
         print(json.dumps([_describe(plugin) for plugin in found], indent=2))
         return
@@ -185,8 +210,9 @@ def plugins(as_json: Annotated[bool, typer.Option("--json", help="Print a JSON l
         offers = [f"{len(plugin.components)} components"] if plugin.components else []
         offers += [f"{len(plugin.presets)} presets"] if plugin.presets else []
         offers += [f"commands {', '.join(c.name for c in plugin.commands)}"] if plugin.commands else []
-        rows.append([plugin.id, plugin.version, plugin.status, plugin.reason or ", ".join(offers)])
-    _table(["plugin", "version", "status", "provides"], rows)
+        milliseconds = f"{1000 * plugin.seconds:.1f} ms"
+        rows.append([plugin.id, plugin.version, plugin.status, milliseconds, plugin.reason or ", ".join(offers)])
+    _table(["plugin", "version", "status", "import", "provides"], rows)
 
 
 @app.command()
@@ -233,6 +259,7 @@ def _describe(plugin: Plugin) -> dict[str, Any]:
         "status": plugin.status,
         "reason": plugin.reason,
         "traceback": plugin.traceback,
+        "import_seconds": round(plugin.seconds, 4),
         "components": [f"{c.kind}/{c.name}" for c in plugin.components],
         "presets": sorted(plugin.presets),
         "commands": [c.name for c in plugin.commands],

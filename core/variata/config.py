@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
@@ -25,6 +25,7 @@ from .interfaces import Loss, Model
 from .plugins import Entry, Registry, registry
 from .signature import Option, Signature, place_of, signature_of
 from .sources import Live, Source, merge, read
+from .starting import Init
 from .training.options import Training
 from .yaml12 import Node, dump, from_plain, number_remedy
 
@@ -40,6 +41,7 @@ class Root:
     model: Model
     loss: Loss
     train: Training
+    init: Init | None = None
     seed: Seed = 0
 
 
@@ -62,12 +64,14 @@ class Part:
 
 @dataclass
 class Spec:
-    """A checked specification. `root.options` holds data, model, loss, train and seed."""
+    """A checked specification. `root.options` holds data, model, loss, train, init and seed; `presets` are those
+    that it extends, each `distribution:plugin/name`."""
 
     root: Part
     name: str
     dropped: list[str]
     built: dict[str, Any] | None = None
+    presets: Sequence[str] = ()
 
     def __getitem__(self, section: str) -> Any:
         return self.root.options[section]
@@ -116,7 +120,7 @@ def load_spec(
         if not overrides and not live:
             return config
         source = read(config.plain(), overrides, _live_paths(live or {}))
-        source.name = config.name
+        source.name, source.presets = config.name, list(config.presets)
     else:
         source = read(config, overrides, _live_paths(live or {}))
     return check(source, provided)
@@ -138,7 +142,7 @@ def check(source: Source, provided: Mapping[str, str] | None = None) -> Spec:
     _check_requires(root, node, checker.problems)
     if checker.problems:
         raise ConfigError(checker.problems)
-    return Spec(root, source.name, source.dropped, built.plain if built else None)
+    return Spec(root, source.name, source.dropped, built.plain if built else None, source.presets)
 
 
 def _live_paths(live: Mapping[str, Any]) -> dict[str, Any]:
@@ -361,6 +365,20 @@ def _flat(value: Any, path: str = "") -> dict[str, Any]:
     if not isinstance(value, Mapping):
         return {path: value}
     return {key: item for name, below in value.items() for key, item in _flat(below, _join(path, name)).items()}
+
+
+def load_part(kind: str, use: str, options: Mapping[str, Any]) -> Part:
+    """One component with options as YAML would write them, checked and not yet constructed.
+
+    Raises:
+        ConfigError: there is no such component, or its options are at fault.
+    """
+    checker = _Checker(registry(), {})
+    node = from_plain({"use": use, **options}, Place("python"))
+    part = checker._component(registry().kinds()[kind].load(), False, node, "")
+    if checker.problems or part is None:
+        raise ConfigError(checker.problems)
+    return part
 
 
 def check_options(section: type, overrides: Any) -> dict[str, Any]:

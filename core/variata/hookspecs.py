@@ -64,6 +64,12 @@ def variata_run_ended(context: RunContext) -> None:
 
 
 @hookspec
+def variata_run_failed(context: RunContext) -> None:
+    """Training stopped by an error, which is raised next; `context.status` is "not finite" or "failed". A process that
+    is killed says nothing."""
+
+
+@hookspec
 def variata_default_metrics(context: MetricsContext) -> Sequence[str | Mapping[str, Any]]:  # pyright: ignore[reportReturnType]
     """Metrics, as YAML would write them, that say something of `context.model` where no likelihood follows from what it
     can do and none was asked for. Name none that would refuse."""
@@ -71,5 +77,5 @@ def variata_default_metrics(context: MetricsContext) -> Sequence[str | Mapping[s
 
 @hookspec
 def variata_evaluated(context: EvaluationContext) -> None:
-    """A run was evaluated and pictures are asked for; listeners add the files that they leave to `context.pictures`.
-    Of several processes the first one alone calls it, and evaluates by itself meanwhile."""
+    """A run was evaluated. Listeners add the files that they leave to `context.pictures`, and draw none where
+    `context.plots` is false. Of several processes the first one alone calls it, and evaluates by itself meanwhile."""

@@ -22,7 +22,7 @@ from torch import Tensor
 from .data import Batch
 from .distributions import LOG_2PI, DiagonalNormal
 from .errors import Unsupported
-from .estimates import Columns, Estimate, Moments, bits_per_dimension, estimate, measure_of
+from .estimates import Columns, Estimate, Moments, bits_per_dimension, estimate, measure_of, per_token, tokens_of
 from .interfaces import LatentVariable
 from .noise import placed
 from .terms import Terms
@@ -75,6 +75,7 @@ class LatentEstimates:
         self._row = row + len(batch)
         for name, values in weights.read(self.samples).items():
             self._columns.add(name, values)
+        self._columns.add("tokens", tokens_of(batch.x, self.model.spec))
         self._means.add(self.model.encode(batch.x, batch.y).flatten(1))
         for name, moments in (("layers", self._layers), ("dimensions", self._dimensions)):
             if name in divergences:
@@ -112,6 +113,7 @@ class LatentEstimates:
             "effective_samples": estimate(columns["effective_samples"], samples=samples),
         }
         metrics |= bits_per_dimension(metrics["nll"], spec)
+        metrics |= per_token(-columns["log_mean"], columns["tokens"], spec, kind="upper_bound", samples=samples)
         return metrics | self._latents(columns["kl"])
 
     def _latents(self, kl: Tensor) -> dict[str, Estimate]:

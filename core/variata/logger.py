@@ -29,3 +29,6 @@ class Logger(ABC):  # noqa: B024 -- every method has a sensible default: to do n
 
     def ended(self, context: RunContext) -> None:  # noqa: B027
         """Training is over; `context.status` says how."""
+
+    def failed(self, context: RunContext) -> None:  # noqa: B027
+        """Training stopped by an error, which is raised next."""

@@ -12,6 +12,7 @@ import importlib.util
 import os
 import re
 import sys
+import time
 import traceback
 import types
 import warnings
@@ -33,6 +34,7 @@ GROUP = "variata"
 BUILT_IN = "variata"
 LOCAL = "local"
 HOOKS = tuple(name for name in vars(hookspecs) if name.startswith("variata_"))
+RUN_HOOKS = tuple(name for name in HOOKS if "RunContext" in getattr(hookspecs, name).__annotations__.values())
 
 CORE_KINDS = [
     Kind("model", "variata.interfaces:Model", "what is trained: it says by class what it can do"),
@@ -54,7 +56,8 @@ Status = Literal["loaded", "failed", "incompatible", "off"]
 
 @dataclass
 class Plugin:
-    """One plugin and what became of it. `traceback` is kept where it failed."""
+    """One plugin and what became of it. `traceback` is kept where it failed; `seconds` is how long its module took to
+    import, with everything that was not yet imported."""
 
     name: str
     distribution: str
@@ -64,6 +67,7 @@ class Plugin:
     traceback: str = ""
     module: Any = None
     file: Path | None = None
+    seconds: float = 0.0
     components: list[Component] = field(default_factory=list)
     kinds: list[Kind] = field(default_factory=list)
     commands: list[Command] = field(default_factory=list)
@@ -105,11 +109,13 @@ class Registry:
 
     def __init__(self) -> None:
         self.plugins: list[Plugin] = []
+        self.environment: dict[str, str] = {}  # before any plugin was imported
         self._manager = pluggy.PluginManager("variata")
         self._manager.add_hookspecs(hookspecs)
 
     def load_installed(self) -> None:
         """Loads every plugin that an installed distribution names, built-ins first, then by (distribution, name)."""
+        self.environment = dict(os.environ)
         only, off = _names("VARIATA_PLUGINS"), _names("VARIATA_PLUGINS_OFF") or set()
         found = sorted(_entry_points(), key=lambda pair: (pair[0].name != BUILT_IN, pair[0].name, pair[1].name))
         known = {key for dist, point in found for key in _keys(dist.name, point.name)}
@@ -151,7 +157,9 @@ class Registry:
 
     def _attempt(self, plugin: Plugin, load: Callable[[], Any]) -> None:
         try:
+            started = time.perf_counter()
             plugin.module = load()
+            plugin.seconds = time.perf_counter() - started
             _check_hooks(plugin.module)
             self._manager.register(plugin.module, name=plugin.id)
             plugin.kinds = list(self._declared(plugin, "variata_kinds", Kind))
@@ -249,19 +257,33 @@ class Registry:
                 found.setdefault(name, []).append((plugin, path))
         return found
 
-    def find_preset(self, name: str) -> tuple[Plugin, Path] | None:
-        """A preset by name or `distribution/name`; a built-in one wins over a bare name of others.
+    def find_preset(self, name: str, prefer: str | None = None) -> tuple[Plugin, Path] | None:
+        """A preset by name or `distribution/name`; a built-in one wins over a bare name of others, then comes that of
+        the distribution in whose file the name is written (`prefer`).
 
         Raises:
             PluginError: two distributions offer it.
         """
         wanted, _, bare = name.rpartition("/")
         matches = [m for m in self.presets().get(bare, []) if not wanted or m[0].distribution == wanted]
-        matches = [m for m in matches if m[0].distribution == BUILT_IN] or matches
+        for first in (BUILT_IN, prefer):
+            matches = [m for m in matches if m[0].distribution == first] or matches
         if len(matches) > 1:
             choices = " or ".join(f"{plugin.distribution}/{bare}" for plugin, _ in matches)
             raise PluginError(f"preset {name!r} is offered by more than one plugin: write {choices}")
         return matches[0] if matches else None
+
+    def named(self, name: str) -> list[Plugin]:
+        """The plugins that a name means: an entry point, a distribution, or `distribution:entry`.
+
+        Raises:
+            PluginError: there is none.
+        """
+        found = [plugin for plugin in self.plugins if name in _keys(plugin.distribution, plugin.name)]
+        if not found:
+            known = {key for plugin in self.plugins for key in _keys(plugin.distribution, plugin.name)}
+            raise PluginError(f"there is no plugin {name}{suggest(name, known)}")
+        return found
 
     def decoders_of(self, support: str) -> list[str]:
         """Names of the installed decoders for data of that support: for messages."""

@@ -3,37 +3,31 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
-import platform
-import shutil
 import time
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import torch
-from pydantic import TypeAdapter
 from torch import Tensor
 
-from . import __version__
 from .assembly import assemble, build_data
-from .checkpoint import load_weights, write_json, write_tensors, write_text
+from .checkpoint import WEIGHTS, load_weights, read_tensors, write_json, write_tensors, write_text
 from .config import Spec, load_spec
 from .data import Data, DataSpec
 from .errors import DataError, RunError, VariataWarning
-from .plugins import LOCAL, load_file, registry
+from .plugins import load_file
 from .processes import choose_device
+from .provenance import check_plugins, read_record, write_plugins
 from .sources import Live, NotSaved
 from .yaml12 import parse_file
 
-SPEC, PLUGINS, WEIGHTS, METRICS, STATUS = "spec.yaml", "plugins.json", "model.safetensors", "metrics.jsonl", "run.json"
-
-T = TypeVar("T")
+SPEC, METRICS, STATUS = "spec.yaml", "metrics.jsonl", "run.json"
+LIKELIHOODS = "log_likelihoods.safetensors"
 
 
 @dataclass
@@ -83,6 +77,9 @@ class Run:
         if data.spec.shape != self.model.spec.shape or data.spec.support != self.model.spec.support:
             now, then = (f"{list(spec.shape)}, {spec.describe()}" for spec in (data.spec, self.model.spec))
             raise DataError(f"{self.path}: the data is {now}, and was {then} when the model was trained")
+        for name in ("vocabulary", "source"):
+            if getattr(data.spec, name) != getattr(self.model.spec, name):
+                raise DataError(f"{self.path}: the data has another {name} than the model: the file was changed since")
         of_data, of_model = ((*spec.columns, spec.label) for spec in (data.spec, self.model.spec))
         for now, then in zip(of_data, of_model, strict=False):
             if now is not None and then is not None and now != then:
@@ -99,6 +96,11 @@ class Run:
                 with contextlib.suppress(ValueError):
                     rows.append(json.loads(line))
         return rows
+
+    @property
+    def log_likelihoods(self) -> Tensor | None:
+        """As `read_log_likelihoods`."""
+        return read_log_likelihoods(self.path)
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r}, {type(self.model).__name__}, {self.status})"
@@ -129,31 +131,40 @@ def new_folder(path: str | Path | None, name: str) -> Path:
 def write_description(folder: Path, spec: Spec) -> None:
     """Writes what the run is made of, before training: spec.yaml, plugins.json, and copies of local plugin files."""
     write_text(folder / SPEC, spec.dump())
-    parts: dict[str, Any] = {}
-    local: dict[str, Any] = {}
-    for part in spec.parts():
-        if part.entry is None:
-            continue
-        origin = part.entry.plugin
-        record = {"distribution": origin.distribution, "plugin": origin.name, "version": origin.version}
-        parts[f"{part.entry.component.kind}/{part.use}"] = record
-        if origin.file is not None and origin.name not in local:
-            copy = folder / "plugins" / f"{origin.name}.py"
-            with contextlib.suppress(FileExistsError):
-                copy.parent.mkdir()
-            shutil.copyfile(origin.file, copy)
-            local[origin.name] = {
-                "file": f"plugins/{copy.name}",
-                "sha256": hashlib.sha256(copy.read_bytes()).hexdigest(),
-            }
-    versions = {"variata": __version__, "torch": torch.__version__, "python": platform.python_version()}
-    write_json(folder / PLUGINS, {"versions": versions, "components": parts, "files": local})
+    write_plugins(folder, spec)
 
 
 def save_model(folder: Path, weights: Mapping[str, Tensor], status: Mapping[str, Any]) -> None:
     """Writes the weights, then the status that says that they stand."""
     write_tensors(weights, folder / WEIGHTS)
     write_json(folder / STATUS, dict(status))
+
+
+def write_log_likelihoods(folder: Path, values: Tensor | None) -> None:
+    """Keeps log p(x) of each example beside evaluation.json; without any, those of an earlier evaluation go.
+
+    Raises:
+        RunError: the folder cannot be written.
+    """
+    path = folder / LIKELIHOODS
+    if values is not None:
+        write_tensors({"log_likelihood": values}, path)
+        return
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be removed: {error.strerror}") from error
+
+
+def read_log_likelihoods(folder: str | Path) -> Tensor | None:
+    """log p(x) of each example of the split that a run was last evaluated on, `[examples]` in float64, in their order:
+    for paired comparisons. None where it was not evaluated, or has no likelihood.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    path = Path(folder) / LIKELIHOODS
+    return read_tensors(path)["log_likelihood"] if path.is_file() else None
 
 
 def load(path: str | Path, *, plugins: Iterable[str | Path] = (), device: str = "cpu", **live: Any) -> Run:
@@ -174,7 +185,7 @@ def load(path: str | Path, *, plugins: Iterable[str | Path] = (), device: str = 
         )
     for file in plugins:
         load_file(file)
-    provided = _check_plugins(folder)
+    provided = check_plugins(folder)
     spec = load_spec(folder / SPEC, live={**_not_saved(folder / SPEC), **live}, provided=provided)
     if not spec.built:
         raise RunError(f"{folder / SPEC}: says nothing of how it was built; it was not written by a run")
@@ -184,7 +195,7 @@ def load(path: str | Path, *, plugins: Iterable[str | Path] = (), device: str = 
         raise RunError(f"{folder / SPEC}: what it says under `built` is damaged; it is not to be edited") from error
     assembly = assemble(spec, data_spec)
     load_weights(assembly.model, folder / WEIGHTS)
-    status = _read(folder / STATUS, _Status, "; the run was stopped before it ended").status
+    status = read_record(folder / STATUS, _Status, "; the run was stopped before it ended").status
     if status != "finished":
         message = f"{folder}: training did not reach its end ({status}); these are its last weights"
         warnings.warn(message, VariataWarning, stacklevel=2)
@@ -193,60 +204,8 @@ def load(path: str | Path, *, plugins: Iterable[str | Path] = (), device: str = 
 
 
 @dataclass
-class _Origin:
-    distribution: str
-    version: str
-
-
-@dataclass
-class _LocalFile:
-    file: str
-    sha256: str
-
-
-@dataclass
-class _Description:
-    """What `write_description` says in plugins.json."""
-
-    components: dict[str, _Origin]
-    files: dict[str, _LocalFile]
-
-
-@dataclass
 class _Status:
     status: str
-
-
-def _read(path: Path, record: type[T], remedy: str) -> T:
-    try:
-        return TypeAdapter(record).validate_json(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path}: is missing or damaged{remedy}") from error
-
-
-def _check_plugins(folder: Path) -> dict[str, str]:
-    """ "kind/name" of every component to the distribution that gave it, all of which are here."""
-    description = _read(folder / PLUGINS, _Description, "")
-    known = {plugin.version for plugin in registry().loaded() if plugin.file is not None}
-    for name, entry in description.files.items():
-        if entry.sha256[:12] not in known:
-            remedy = f"pass its file, as in --plugin {folder / entry.file}, after reading it"
-            raise RunError(f"{folder}: was trained with the local plugin {name}: {remedy}")
-    versions = {plugin.distribution: plugin.version for plugin in registry().loaded()}
-    changed: dict[str, str] = {}
-    for key, origin in description.components.items():
-        if origin.distribution == LOCAL:
-            continue
-        if origin.distribution not in versions:
-            kind, _, use = key.partition("/")
-            what = f"the {kind} {use} of {origin.distribution} {origin.version}"
-            raise RunError(f"{folder}: needs {what}, which is not installed: pip install {origin.distribution}")
-        if versions[origin.distribution] != origin.version:
-            changed[origin.distribution] = origin.version
-    for distribution, version in changed.items():
-        message = f"{folder}: was trained with {distribution} {version}, this is {versions[distribution]}"
-        warnings.warn(message, VariataWarning, stacklevel=3)
-    return {key: origin.distribution for key, origin in description.components.items()}
 
 
 def _not_saved(path: Path) -> dict[str, Any]:

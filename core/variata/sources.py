@@ -36,12 +36,14 @@ class NotSaved:
 
 @dataclass
 class Source:
-    """A merged specification, not yet checked. `dropped` names options that a change of `use` left behind."""
+    """A merged specification, not yet checked. `dropped` names options that a change of `use` left behind; `presets`
+    are those that it extends, each `distribution:plugin/name`."""
 
     node: Node
     name: str
     base: Node | None = None
     dropped: list[str] = field(default_factory=list)
+    presets: list[str] = field(default_factory=list)
 
 
 def read(config: str | Path | Mapping[str, Any], overrides: Any = (), live: Mapping[str, Any] | None = None) -> Source:
@@ -55,20 +57,21 @@ def read(config: str | Path | Mapping[str, Any], overrides: Any = (), live: Mapp
     Raises:
         ConfigError: there is no such file or preset, or it cannot be read.
     """
+    presets: list[str] = []
     if isinstance(config, Mapping):
         name, node = "python", from_plain(config, Place("python"))
         folder, trail = Path.cwd(), ()
     else:
         name = str(config)
-        node, path = _open(name, Path.cwd(), None)
+        node, path = _open(name, Path.cwd(), None, None, presets)
         folder, trail = path.parent, (path,)
     dropped: list[str] = []
-    node = _extended(_mapping(node, name), folder, trail, dropped)
+    node = _extended(_mapping(node, name), folder, trail, dropped, presets)
     base = node
     overlay = _overlay(overrides, live or {})
     if overlay.value:
         node = merge(node, overlay, "", dropped)
-    return Source(node, Path(name).stem if name.endswith((".yaml", ".yml")) else name, base, dropped)
+    return Source(node, Path(name).stem if name.endswith((".yaml", ".yml")) else name, base, dropped, presets)
 
 
 def merge(base: Node, over: Node, path: str, dropped: list[str]) -> Node:
@@ -93,10 +96,11 @@ def merge(base: Node, over: Node, path: str, dropped: list[str]) -> Node:
     return Node(items, over.place if over.place != COMMAND_LINE else base.place, base.origin, base.key)
 
 
-def _open(name: str, folder: Path, place: Place | None) -> tuple[Node, Path]:
-    """What stands in a file or a preset, and its path."""
-    preset = registry().find_preset(name)
+def _open(name: str, folder: Path, place: Place | None, prefer: str | None, presets: list[str]) -> tuple[Node, Path]:
+    """What stands in a file or a preset, which is added to `presets`, and its path."""
+    preset = registry().find_preset(name, prefer)
     path, origin = (preset[1], preset[0].distribution) if preset else (folder / name, None)
+    presets += [f"{preset[0].id}/{path.stem}"] if preset else []
     if preset is None and not os.path.exists(path):
         if name.endswith((".yaml", ".yml")):
             raise ConfigError(Problem(f"there is no file {name!r}", "", place))
@@ -115,16 +119,16 @@ def _mapping(node: Node, name: str) -> Node:
     return node
 
 
-def _extended(node: Node, folder: Path, trail: tuple[Path, ...], dropped: list[str]) -> Node:
+def _extended(node: Node, folder: Path, trail: tuple[Path, ...], dropped: list[str], presets: list[str]) -> Node:
     base = node.value.pop("extends", None)
     if base is None:
         return node
     if not isinstance(base.value, str):
         raise ConfigError(Problem("must be the name of one preset or file", "extends", base.place))
-    below, path = _open(base.value, folder, base.place)
+    below, path = _open(base.value, folder, base.place, base.origin, presets)
     if path in trail:
         raise ConfigError(Problem(f"{base.value} extends itself", "extends", base.place))
-    parent = _extended(_mapping(below, base.value), path.parent, (*trail, path), dropped)
+    parent = _extended(_mapping(below, base.value), path.parent, (*trail, path), dropped, presets)
     return merge(parent, node, "", dropped)
 
 

@@ -97,7 +97,8 @@ def implementation(package: str, device: torch.device) -> ModuleType:
 
 
 def operator(name: str, schema: str, package: str, function: str) -> CustomOpDef:
-    """`torch.ops.variata.NAME`: on every device, the function of that name in the operator's implementation there.
+    """`torch.ops.variata.NAME`: on every device, the function of that name in the operator's implementation there. An
+    operator of another package says its own namespace, as in `my_package::my_operator`.
 
     It is opaque to torch.compile and torch.export, which see its fake kernel and its backward. A vmap over it would
     give every slice the same noise, or run the slices one by one: it raises.
@@ -108,9 +109,10 @@ def operator(name: str, schema: str, package: str, function: str) -> CustomOpDef
         return getattr(implementation(package, device), function)(*arguments)
 
     def refuse(info: Any, in_dims: Any, *arguments: Any) -> Any:
-        raise NotImplementedError(f"vmap over variata::{name}: give it the batch as rows instead")
+        raise NotImplementedError(f"vmap over {full}: give it the batch as rows instead")
 
-    defined = torch.library.custom_op(f"variata::{name}", run, mutates_args=(), schema=schema)
+    full = name if "::" in name else f"variata::{name}"
+    defined = torch.library.custom_op(full, run, mutates_args=(), schema=schema)
     defined.register_vmap(refuse)
     return defined
 
@@ -118,6 +120,11 @@ def operator(name: str, schema: str, package: str, function: str) -> CustomOpDef
 def unwatched() -> bool:
     """Whether neither a compiler, nor a transform of `torch.func`, nor forward-mode differentiation looks on."""
     return not torch.compiler.is_compiling() and peek_interpreter_stack() is None and forward_ad._current_level < 0
+
+
+def exporting() -> bool:
+    """Whether torch.export traces: then other programs, which have no operators of ours, are to run what it sees."""
+    return getattr(torch.compiler, "is_exporting", lambda: False)()  # torch 2.6 has none
 
 
 def refuse_transforms(name: str, *tensors: Tensor | None) -> None:

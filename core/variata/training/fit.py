@@ -24,6 +24,7 @@ from ..data import Data
 from ..errors import ConfigError, NonFinite, Problem, RunError
 from ..processes import World, alone, assign, choose_device, joined, local_device
 from ..progress import Reporter
+from ..provenance import check_plugins
 from ..run_folder import METRICS, SPEC, Run, RunContext, new_folder, save_model, write_description
 from .faults import save_fault
 from .listening import Listening
@@ -98,6 +99,7 @@ class Fit:
             with suppress(RunError) if failure is not None else ExitStack():
                 self._save_model(described)
         if failure is not None:
+            self.listening.notify("variata_run_failed", self.context)
             raise failure
         self.model = self.context.model
         self.model.eval()
@@ -241,6 +243,7 @@ def resumed_config(config: Any, run: str | Path | None) -> tuple[Any, str | Path
     if isinstance(config, str | Path) and os.path.isdir(config):
         if not os.path.isfile(Path(config) / SPEC):
             raise RunError(f"{config}: is no run folder (it has no {SPEC})")
+        check_plugins(Path(config))
         return Path(config) / SPEC, config if run is None else run
     if run is None:
         raise RunError("--resume needs the run: variata train RUN --resume, or --run DIR beside the configuration")

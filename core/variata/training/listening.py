@@ -16,6 +16,7 @@ _METHODS = {
     "variata_metrics_logged": "logged",
     "variata_checkpoint_saved": "saved",
     "variata_run_ended": "ended",
+    "variata_run_failed": "failed",
 }
 
 

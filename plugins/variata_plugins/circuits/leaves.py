@@ -144,13 +144,17 @@ class _Counted(Discrete, ABC):
         for batch in stream:
             x = batch.x.flatten(1).T[variable]
             seen = ~x.isnan()
-            counts += (self.outcomes(self.level(x.masked_fill(~seen, self.low))) * seen[..., None]).sum(1)
+            counts += self.totals(self.level(x.masked_fill(~seen, self.low)), seen)
         laws = ((counts + 1) / (counts + 1).sum(1, keepdim=True)).log()
         self.theta.copy_((self.theta + laws[:, :, None]).log_softmax(1))
 
     @torch.no_grad()
     def normalise_(self) -> None:
         self.theta.copy_(self.theta.log_softmax(1))
+
+    def totals(self, level: Tensor, seen: Tensor) -> Tensor:
+        """The sum of T(x) over the examples that are seen, `[leaves, outcomes]`."""
+        return (self.outcomes(level) * seen[..., None]).sum(1)
 
     @abstractmethod
     def outcomes(self, level: Tensor) -> Tensor:
@@ -214,6 +218,11 @@ class Categorical(_Counted):
     def forward(self, x: Tensor, normalise: bool = True) -> Tensor:
         rows = torch.arange(self.leaves, device=x.device)[:, None] * self.levels + self.level(x).long()
         return nn.functional.embedding(rows, self.log_probabilities(normalise).flatten(0, 1))
+
+    def totals(self, level: Tensor, seen: Tensor) -> Tensor:
+        """As the sum of `outcomes`, without an array of all of them: there may be 256 of every pixel."""
+        counts = torch.zeros(len(level), self.levels, device=level.device, dtype=level.dtype)
+        return counts.scatter_add_(1, level.long(), seen.to(counts))
 
     def outcomes(self, level: Tensor) -> Tensor:
         return nn.functional.one_hot(level.long(), self.levels).to(level.dtype)

@@ -135,7 +135,11 @@ def gaussian_information(stream: Iterable[Batch]) -> Tensor:
         x = batch.x.flatten(1).double()
         there = (~x.isnan()).double()
         x = x.nan_to_num(0.0)
-        part = torch.stack([there.T @ there, x.T @ there, x.square().T @ there, x.T @ x])
+        if there.all():  # then the sums over pairs are those of single columns
+            sums = [there.sum(0), x.sum(0), x.square().sum(0)]
+            part = torch.stack([*(row[:, None].expand(-1, len(row)) for row in sums), x.T @ x])
+        else:
+            part = torch.stack([there.T @ there, x.T @ there, x.square().T @ there, x.T @ x])
         total = part if total is None else total + part
     assert total is not None, "there are training examples"
     n, first, second, both = total.cpu()

@@ -23,6 +23,7 @@ from variata import (
     DataSpec,
     Problem,
     Seed,
+    Share,
     Split,
     VariataWarning,
     check_finite,
@@ -31,7 +32,7 @@ from variata import (
     split_rows,
 )
 
-from .pixels import Binarize, Dequantize, Pixels, Range, Share
+from .pixels import Binarize, Dequantize, Pixels, Range
 
 IN_MEMORY = 1 << 30
 """Bytes up to which a file is read into memory; larger npy and safetensors files are mapped."""

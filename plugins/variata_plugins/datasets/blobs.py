@@ -13,9 +13,7 @@ import torch
 from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
-from variata import ConfigError, Data, DataSpec, Problem, Seed, Split, split_rows
-
-from .pixels import Share
+from variata import ConfigError, Data, DataSpec, Problem, Seed, Share, Split, split_rows
 
 
 class Blobs(Data):

@@ -10,9 +10,9 @@ from functools import cached_property
 
 import torch
 
-from variata import Data, DataSpec, Seed, Split, split_rows
+from variata import Data, DataSpec, Seed, Share, Split, split_rows
 
-from .pixels import Binarize, Dequantize, Pixels, Range, Share
+from .pixels import Binarize, Dequantize, Pixels, Range
 
 
 class Digits(Data):

@@ -11,9 +11,9 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from pydantic import Field
 
-from variata import Data, DataError, DataSpec, Rows, Seed, Split, split_rows
+from variata import Data, DataError, DataSpec, Rows, Seed, Share, Split, split_rows
 
-from .pixels import Binarize, Dequantize, Pixels, Range, Share
+from .pixels import Binarize, Dequantize, Pixels, Range
 
 _ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
 _FOLDERS = {"train": ("train",), "validation": ("validation", "valid", "val"), "test": ("test",)}

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from variata import Data, DataError, DataSpec, Seed, Split, split_rows
+from variata import Data, DataError, DataSpec, Seed, Share, Split, split_rows
 
 from .idx import read_idx
-from .pixels import Binarize, Dequantize, Pixels, Range, Share
+from .pixels import Binarize, Dequantize, Pixels, Range
 
 # md5 of each file as it lies on the servers, and unpacked.
 FILES = {

@@ -15,11 +15,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import Field, NonNegativeInt
 from torch import Tensor
 
 from variata import ConfigError, DataSpec, Problem, Split
@@ -27,8 +26,6 @@ from variata import ConfigError, DataSpec, Problem, Split
 Binarize = Literal["none", "dynamic", "static", "threshold"]
 Dequantize = Literal["none", "uniform"]
 Range = tuple[float, float]
-Share = NonNegativeInt | Annotated[float, Field(ge=0, lt=1)]
-"""A number of examples, or a share of them."""
 
 NOISE_SEED = 777
 _SEED_OF = {"test": NOISE_SEED, "validation": NOISE_SEED + 1, "train": NOISE_SEED + 2}

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from variata import Data, DataError, DataSpec, Rows, Seed, Split, check_finite, infer_spec, split_rows
+from variata import Data, DataError, DataSpec, Rows, Seed, Share, Split, check_finite, infer_spec, split_rows
 
-from .pixels import Binarize, Dequantize, Pixels, Range, Share
+from .pixels import Binarize, Dequantize, Pixels, Range
 
 _OPEN = 4
 """Files that an epoch's order draws from at a time, and that are kept in memory."""

@@ -17,9 +17,7 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
-from variata import Batch, ConfigError, DataSpec, Factor, FactorData, Problem, Seed, Split, split_rows
-
-from .pixels import Share
+from variata import Batch, ConfigError, DataSpec, Factor, FactorData, Problem, Seed, Share, Split, split_rows
 
 _SHAPES = 3
 _MARGIN, _SMALLEST, _GREATEST = 0.22, 0.07, 0.14

@@ -12,6 +12,7 @@ nothing about x, log q - log p at the draw would push the encoder about by noise
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -52,8 +53,7 @@ class FlowLaw(Distribution):
         """An estimate by 32 fixed points of noise, the same for every example, so that it is a function of the
         parameters and what it misses cancels between examples."""
         latent = self.event_shape[0]
-        half = torch.randn(_PAIRS, latent, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-        noise = torch.cat([half, -half]).to(self.base.mu).view(-1, *[1] * len(self.batch_shape), latent)
+        noise = _fixed_noise(latent).to(self.base.mu).view(-1, *[1] * len(self.batch_shape), latent)
         return self.bijection.forward(self.base.mu + self.base.stddev * noise)[0].mean(0)
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
@@ -73,3 +73,10 @@ def _draw(q: FlowLaw, p: Distribution, samples: int | None) -> Layer:
     layer = Layer(z, q, p, kl=kl, log_q=start.log_q() - log_det)
     layer.closed_form = False
     return layer
+
+
+@cache
+def _fixed_noise(latent: int) -> Tensor:
+    """`[2 _PAIRS, latent]`, float64, symmetric about zero. Kept, so that a graph of the mean holds it as a constant."""
+    half = torch.randn(_PAIRS, latent, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return torch.cat([half, -half])

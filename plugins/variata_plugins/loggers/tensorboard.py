@@ -69,6 +69,9 @@ class TensorBoard(Logger):
     def ended(self, context: RunContext) -> None:
         self.writer.close()
 
+    def failed(self, context: RunContext) -> None:
+        self.writer.close()
+
     def _show(self, name: str, x: Tensor, context: RunContext) -> None:
         """Examples side by side, at most 16 in a row."""
         spec = context.model.spec

@@ -34,6 +34,7 @@ def variata_run_ended(context: RunContext) -> None:
 @hookimpl
 def variata_evaluated(context: EvaluationContext) -> None:
     """Leaves codes.png, traversal.png, interpolation.png, kl.png and likelihoods.png, as far as the model allows."""
-    from .of_evaluation import draw_evaluation
+    if context.plots:
+        from .of_evaluation import draw_evaluation
 
-    draw_evaluation(context)
+        draw_evaluation(context)

@@ -64,7 +64,10 @@ class FullGaussianEncoder(Encoder):
         self.register_buffer("below", torch.tril_indices(latent, latent, -1), persistent=False)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> FullNormal:
-        mean, logvar, rest = self.network(x, y).tensor_split([self.latent, 2 * self.latent], dim=-1)
+        packed = self.network(x, y)
+        if packed.dtype in (torch.float16, torch.bfloat16):  # no triangular system is solved in half precision
+            packed = packed.float()
+        mean, logvar, rest = packed.tensor_split([self.latent, 2 * self.latent], dim=-1)
         factor = torch.diag_embed((0.5 * logvar.clamp(-_LOGVAR_BOUND, _LOGVAR_BOUND)).exp())
         factor[..., self.below[0], self.below[1]] = rest
         return FullNormal(mean, scale_tril=factor, validate_args=False)

@@ -65,7 +65,8 @@ class DiagonalMixture(Distribution):
 
     def _all_pairs(self, value: Tensor) -> Tensor:
         """log N of every point under every component, `[*lead, K]`."""
-        mean, logvar, z = self.components.mu.double(), self.components.logvar.double(), value.double().flatten(0, -2)
+        mean, logvar = self.components.mu.double(), self.components.logvar.double()
+        z = value.double().reshape(-1, value.shape[-1])
         precision = (-logvar).exp()
         constant = (mean.square() * precision + logvar + _LOG_2PI).sum(-1)
         logs = torch.addmm(-0.5 * constant, z, (mean * precision).T) - 0.5 * (z.square() @ precision.T)

@@ -15,11 +15,11 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from variata import Seed, Split, TableData
+from variata import Seed, Share, Split, TableData
 
 from .cells import Cells
 from .kinds import Kind, Reader
-from .table import Hidden, Rows, Share
+from .table import Hidden, Rows
 
 
 class BundledTable(TableData):

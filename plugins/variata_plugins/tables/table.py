@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from pydantic import Field, NonNegativeInt
+from pydantic import Field
 from torch import Tensor
 
 from variata import (
@@ -20,6 +20,7 @@ from variata import (
     DataError,
     DataSpec,
     Seed,
+    Share,
     Split,
     TableData,
     VariataWarning,
@@ -29,8 +30,6 @@ from variata import (
 from .cells import Cells, read_cells
 from .kinds import MISSING, Kind, Reader
 
-Share = NonNegativeInt | Annotated[float, Field(ge=0, lt=1)]
-"""A number of rows, or a share of them."""
 Hidden = Annotated[float, Field(ge=0, lt=1)]
 _HIDING_SEED = 778
 Separator = Annotated[str, Field(min_length=1, max_length=1)]
