@@ -104,7 +104,9 @@ def test_the_record_reads_back_as_it_was_written(record):
         if model.status == "ok":
             assert all((out / run.folder / "spec.yaml").is_file() for run in model.runs)
             assert (out / model.graph).is_file()
+            assert (out / model.graph).with_suffix(".png").is_file()
     assert all((out / picture.file).is_file() for picture in found.pictures)
+    assert "broke at step 3" in (out / "report.html").read_text(encoding="utf-8")
     assert {picture.what for picture in found.pictures if picture.model == "vae"} == {
         *("samples", "reconstructions", "interpolation", "nearest")
     }

@@ -35,6 +35,7 @@ from variata import (
     load,
     train,
 )
+from variata_plugins.graphs.png import render_png
 from variata_plugins.graphs.structure import graph_of
 from variata_plugins.graphs.svg import render_svg
 
@@ -263,7 +264,8 @@ def _draw(task: Task, run: Run, found: Measured) -> list[Picture]:
 
 
 def _graph(task: Task) -> str:
-    """The conceptual graph as an SVG file; none where the model cannot be built again from what is written."""
+    """The conceptual graph as an SVG file, with a PNG beside it; none where the model cannot be built again from what
+    is written."""
     path = Path(task.out) / "graphs" / f"{task.stem}.svg"
     try:
         config = str(Path(task.source) / "spec.yaml") if task.trained else task.source
@@ -272,6 +274,7 @@ def _graph(task: Task) -> str:
         return ""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(render_svg(graph), encoding="utf-8")
+    path.with_suffix(".png").write_bytes(render_png(graph))
     return f"graphs/{path.name}"
 
 
