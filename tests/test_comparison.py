@@ -314,6 +314,7 @@ def test_models_that_cannot_share_the_data_are_named_together_with_the_reason(co
         (("vae", "--grid", "train.epochs=1,2"), "models are compared at the same budget"),
         (("vae", "--grid", "loss.beta=1,two"), "loss.beta"),
         (("vea",), "there is no preset or file 'vea', did you mean vae?"),
+        (("nothere.yaml", "vae"), "nothere: there is no file 'nothere.yaml'"),
         (("vae", "vae"), "vae is named twice"),
         (("loss.beta=4",), "name the models to compare"),
         (("vae", "--epochs", "1", "--steps", "2"), "one of them is the budget: --epochs and --steps are given"),
