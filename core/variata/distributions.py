@@ -249,7 +249,7 @@ def rsample_and_kl(q: Distribution, p: Distribution, samples: int | None = None)
     for q_type in type(q).__mro__:
         for p_type in type(p).__mro__:
             if draw := _draws.get((q_type, p_type)):
-                return draw(q, p, samples)
+                return _placed(draw, q, p, samples)
     if place := current_place():
         place.kept = False
     if not q.has_rsample:
@@ -260,6 +260,16 @@ def rsample_and_kl(q: Distribution, p: Distribution, samples: int | None = None)
     joint = getattr(q, "rsample_and_log_prob", None)
     z, log_q = joint(shape) if joint else (q.rsample(shape), None)
     return Layer(z, q, p, log_q=log_q)
+
+
+def _placed(draw: Draw, q: Distribution, p: Distribution, samples: int | None) -> Layer:
+    """What a registered draw gives. If it has not asked for the place of its noise, there is none."""
+    place = current_place()
+    before = None if place is None else place.layers
+    layer = draw(q, p, samples)
+    if place is not None and place.layers == before:
+        place.kept = False
+    return layer
 
 
 def _closed_form(q: Distribution, p: Distribution) -> Tensor | None:
