@@ -177,7 +177,7 @@ def _labels(text: str | None, n: int, model: Model) -> Tensor | None:
         if model.spec.source is not None:
             message = "this model's condition is a source: use variata generate RUN --source FILE"
         raise ConfigError(Problem(message, "--condition"))
-    if classes is None or not model.conditional:
+    if classes is None or not (model.conditional or (isinstance(model, Sampler) and model.by_class)):
         message = "this model has no class condition; train one with model.condition=true"
         raise ConfigError(Problem(message, "--condition"))
     labels: list[int] = []
