@@ -227,6 +227,13 @@ def test_what_was_done_is_not_done_again(command, tmp_path, without_pictures):
     assert lines[-1] == "choose another --out, to keep both"
 
 
+def test_a_preset_is_one_where_a_folder_has_its_name_too(command, tmp_path, monkeypatch, without_pictures):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "vae").mkdir()
+    assert command("compare", "vae", "model.latent=2", *QUICK, "-q")[0] == 0
+    assert read_comparison(tmp_path / "comparisons" / "vae").models[0].trained_here
+
+
 def test_a_grid_trains_each_combination_and_runs_may_stand_beside_it(command, tmp_path, without_pictures):
     words = ("compare", "vae", *QUICK, "--out", tmp_path / "sweep", "-q")
     assert command(*words, "--grid", "loss.beta=1,4", "--grid", "model.latent=2,3")[0] == 0

@@ -30,6 +30,7 @@ from variata import (
     UserError,
     build,
     load,
+    registry,
     runs,
 )
 
@@ -159,7 +160,7 @@ def _contenders(request: Request) -> list[Contender]:
     swept = list(itertools.product(*(axis.items() for axis in map(_Axis, request.grid))))
     found: list[Contender] = []
     for word in request.models:
-        if Path(word).is_dir():
+        if Path(word).is_dir() and registry().find_preset(word) is None:
             _add_run(load(word), found)
             continue
         name = Path(word).stem if word.endswith((".yaml", ".yml")) else word.rpartition("/")[2]

@@ -33,7 +33,6 @@ from variata import (
     build,
     build_data,
     load,
-    runs,
     train,
 )
 from variata_plugins.graphs.png import render_png
@@ -190,10 +189,13 @@ def _run(task: Task) -> Run:
     if _status(task.folder) == "finished":
         return load(task.folder)
     task.folder.parent.mkdir(parents=True, exist_ok=True)
-    texts = (*task.texts, f"seed={task.seed}")
-    if task.seconds is not None:
-        texts = (*texts, f"train.steps={_steps_within(task, texts)}")
-    run = train(task.source, texts, run=task.folder, resume=True)
+    if (task.folder / "spec.yaml").is_file():  # begun by an earlier call, and held against this one by `check_begun`
+        run = train(task.folder, resume=True)
+    else:
+        texts = (*task.texts, f"seed={task.seed}")
+        if task.seconds is not None:
+            texts = (*texts, f"train.steps={_steps_within(task, texts)}")
+        run = train(task.source, texts, run=task.folder)
     if run.status in ("interrupted", "terminated"):
         raise Stopped(run.status)
     return run
@@ -201,12 +203,8 @@ def _run(task: Task) -> Run:
 
 def _steps_within(task: Task, texts: tuple[str, ...]) -> int:
     """How many steps the seconds of a budget have room for, by a short trial: schedules that are stretched over the
-    whole of training need its length. A run that is gone on with keeps its own."""
+    whole of training need its length."""
     assert task.seconds is not None
-    if (task.folder / "spec.yaml").is_file():
-        begun = [record.options.get("train.steps") for record in runs(task.folder)]
-        if begun and begun[0]:
-            return int(begun[0])
     with tempfile.TemporaryDirectory() as folder:
         short = train(
             task.source, (*texts, f"train.max_time={task.seconds * _SHARE_OF_TRIAL}"), run=Path(folder) / "run"
