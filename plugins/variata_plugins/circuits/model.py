@@ -149,15 +149,16 @@ class Circuit(Marginals, Sampler, Prepares):
         return self.layers().split([w.log_softmax(1) if normalise else w for w in self.weights])
 
     def log_density(self, x: Tensor, observed: Tensor | None = None, normalise: bool = True) -> Tensor:
-        """log p(x_observed), `[batch]`; NaN counts as unobserved.
+        """log p(x_observed), `[batch]`; NaN counts as unobserved. Mixed precision is not for sums of many logarithms.
 
         Args:
             observed: a mask of x's shape; None for everything.
             normalise: as in `Leaf.forward`.
         """
         layers = self.layers()
-        values = self._leaf_values(*self._evidence(x, observed), normalise)
-        return layers.upward(values, self.log_weights(normalise))[0]
+        with torch.autocast(x.device.type, enabled=False):
+            values = self._leaf_values(*self._evidence(x, observed), normalise)
+            return layers.upward(values, self.log_weights(normalise))[0]
 
     def log_root(self, values: Tensor) -> Tensor:
         """What the root comes to, `[batch]`, from a logarithm for each unit of each leaf, `[leaves, batch, units]`."""
