@@ -157,7 +157,10 @@ class Circuit(Marginals, Sampler, Prepares):
         """
         layers = self.layers()
         with torch.autocast(x.device.type, enabled=False):
-            values = self._leaf_values(*self._evidence(x, observed), normalise)
+            flat, seen = self._evidence(x, observed)
+            if normalise:  # within expectation maximisation, the data has been checked
+                self.leaves.check(flat, seen)
+            values = self._leaf_values(flat, seen, normalise)
             return layers.upward(values, self.log_weights(normalise))[0]
 
     def log_root(self, values: Tensor) -> Tensor:
@@ -201,6 +204,7 @@ class Circuit(Marginals, Sampler, Prepares):
         for start in range(0, len(x), _ROWS):
             flat, seen = self._evidence(x[start : start + _ROWS], observed[start : start + _ROWS])
             assert seen is not None
+            self.leaves.check(flat, seen)
             root, unit, values = fill(flat, seen)
             if (impossible := ~root.isfinite()).any():
                 row = start + int(impossible.nonzero()[0])
@@ -257,7 +261,19 @@ class Circuit(Marginals, Sampler, Prepares):
         return bounds[0], bounds[1]
 
     def _evidence(self, x: Tensor, observed: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """x and its mask, `[batch, variables]` each; the mask None where everything is observed."""
+        """x and its mask, `[batch, variables]` each; the mask None where everything is observed.
+
+        Raises:
+            DataError: x is of another shape, or has values that the leaves are no laws of; or the mask is none of x.
+        """
+        if tuple(x.shape[1:]) != self.spec.shape:
+            raise DataError(
+                f"x is {list(x.shape)}, and this circuit is over [n, {', '.join(map(str, self.spec.shape))}]"
+            )
+        if observed is not None and observed.dtype != torch.bool:
+            raise DataError(
+                f"observed is a mask of true and false, and this is of {observed.dtype}: use observed.bool()"
+            )
         flat = x.flatten(1)
         missing = flat.isnan()
         if observed is not None:
