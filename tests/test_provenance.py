@@ -41,8 +41,9 @@ def use(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def _no_pictures(without_pictures):
-    """Runs here are of no interest as pictures."""
+def _no_pictures(without_pictures, monkeypatch):
+    """Runs are of no interest as pictures here, in what is loaded anew neither."""
+    monkeypatch.setenv("VARIATA_PLUGINS_OFF", "pictures")
 
 
 def recorded(folder) -> dict:

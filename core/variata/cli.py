@@ -54,7 +54,7 @@ def train(
     if first_of_several():
         print(f"{trained.status}: {trained.path}")
         for file in sorted(trained.path.iterdir()):
-            if file.suffix in (".png", ".html", ".yaml", ".safetensors"):
+            if file.suffix in (".png", ".html", ".txt", ".yaml", ".safetensors"):
                 print(f"  {file}")
     if trained.status in ("interrupted", "terminated"):
         raise SystemExit(130 if trained.status == "interrupted" else 143)
@@ -236,14 +236,17 @@ def _print_columns(spec: Any) -> None:
             print(f"# {line}")
 
 
+_LONGEST = 8
 _SIGNS = {"lower_bound": ">=", "upper_bound": "<=", "exact": "=", "biased": "~"}
 
 
 def _estimate_row(name: str, found: dict[str, Any]) -> list[str]:
     def number(key: str) -> str:
         value = found.get(key)
-        if isinstance(value, list):
+        if isinstance(value, list) and len(value) > _LONGEST:
             return f"{len(value)} numbers, in evaluation.json" if key == "value" else ""
+        if isinstance(value, list):
+            return " ".join("-" if item is None else f"{item:.4g}" for item in value)
         return "" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
 
     numbers = [number(key) for key in ("value", "standard_error", "monte_carlo_error")]

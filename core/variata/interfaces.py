@@ -240,7 +240,13 @@ class Model(nn.Module, ABC):
 
 
 class Sampler(Model):
-    """Can draw examples. A conditional model draws y from the training frequencies where none is given."""
+    """Can draw examples. A conditional model draws y from the training frequencies where none is given.
+
+    `by_class` says of a model of x and y together that it draws examples of a class where one is asked for, though it
+    needs no y to read an example.
+    """
+
+    by_class: ClassVar[bool] = False
 
     @abstractmethod
     def sample(self, n: int, condition: Tensor | None = None) -> Tensor:

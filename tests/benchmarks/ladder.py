@@ -4,8 +4,8 @@ Bars: 784-500-250-10, 5 epochs: error <= 7% with 100 labels, and at most half of
 labels alone, under the same noise; <= 4.5% with 1000 labels. 784-1000-500-250-250-250-10, 100 labels, in 20 minutes of
 CPU time: <= 3.0%.
 
-The multipliers, the noise and the learning rate are the published ones for 100 labels; the other epochs were chosen by
-the time they take. All 60,000 training images are there, of which so many have their label.
+The multipliers and the noise are the published ones for 100 labels. The learning rate was chosen on 10,000 validation
+images (4e-3 and 2e-3 were tried, with 500-250 and 100 labels); then all 60,000 training images take part.
 
     VARIATA_DATA=... python tests/benchmarks/ladder.py                 about 5 minutes
     VARIATA_DATA=... python tests/benchmarks/ladder.py --which full    about 15 minutes
@@ -35,6 +35,7 @@ def seen(seed: int, labels: int, hidden: list[int], epochs: int, multipliers: li
         "model.network.hidden": hidden,
         "loss.multipliers": multipliers,
         "train.epochs": epochs,
+        "train.optimizer.lr.from": 4e-3,
         "seed": seed,
     }
     assembly = variata.build("ladder", settings)
@@ -67,8 +68,8 @@ def main() -> None:
         records.write("ladder_full", figures)
         return
     epochs = arguments.epochs or 5
+    figures["supervised_100"] = seen(arguments.seed, 100, SMALL, epochs, [0.0] * 4)
     for labels in (100, 1000):
-        figures[f"supervised_{labels}"] = seen(arguments.seed, labels, SMALL, epochs, [0.0] * 4)
         figures[f"ladder_{labels}"] = seen(arguments.seed, labels, SMALL, epochs, None)
     figures["bars"] = {"ladder_100": 0.07, "of_supervised_100": 0.5, "ladder_1000": 0.045}
     records.write("ladder", figures)

@@ -24,8 +24,8 @@ from variata import Batch, ConfigError, DataSpec, Problem
 class Leaf(nn.Module, ABC):
     """K laws of one variable, for each leaf of a circuit. Given: `data`, `leaves` (how many) and `units` (K).
 
-    `models` names the kinds of values that these are laws of, `countable` says whether all parameters are
-    log-probabilities of outcomes, which expectation maximisation can count.
+    `models` names the kinds of values that these are laws of, `countable` says whether expectation maximisation can
+    move all parameters: they are log-probabilities of outcomes, which it counts, or those of `Moments`.
     """
 
     models: ClassVar[tuple[str, ...]]
@@ -66,6 +66,19 @@ class Leaf(nn.Module, ABC):
     @abstractmethod
     def normalise_(self) -> None:
         """Brings parameters that stand for log-probabilities to them; no law is changed."""
+
+
+class Moments(Leaf, ABC):
+    """Laws that are no tables of outcomes. Without `normalise` the gradient of log p(x) with respect to `theta`
+    `[leaves, statistics, units]` is a law's share of the example times statistics T(x), of which the first is 1; the
+    leaf itself turns what expectation maximisation sums of these into parameters."""
+
+    theta: nn.Parameter
+
+    @abstractmethod
+    def maximise_(self, statistics: Tensor, lr: float) -> None:
+        """Goes a part `lr` of the way, in expected statistics, to the most likely laws, from sums of the shape of
+        `theta`. A law that has no share in any example stays as it is."""
 
 
 class Discrete(Leaf, ABC):

@@ -159,6 +159,10 @@ class Circuit(Marginals, Sampler, Prepares):
         values = self._leaf_values(*self._evidence(x, observed), normalise)
         return layers.upward(values, self.log_weights(normalise))[0]
 
+    def log_root(self, values: Tensor) -> Tensor:
+        """What the root comes to, `[batch]`, from a logarithm for each unit of each leaf, `[leaves, batch, units]`."""
+        return self.layers().upward(values, self.log_weights())[0]
+
     def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         return self.log_density(x)
 

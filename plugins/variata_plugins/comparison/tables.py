@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, fields
 from .record import Comparison, Difference, Figure, Group, Interval, ModelOf
 
 _SECTIONS = {
-    "Likelihoods": ("nll", "elbo"),
+    "Likelihoods": ("nll", "bits_per_dim", "elbo"),
     "Samples": (
         *("fid", "kid", "precision", "recall", "density", "coverage", "nearest_training_ratio", "sample_distinct"),
         *("sample_mean_distance", "sample_variance_ratio", "parzen"),
@@ -23,7 +23,7 @@ _SECTIONS = {
     "Cost": ("parameters", "training_seconds", "sampling_seconds"),
 }
 # In the CSV alone: the same in another form, and what says how far a figure may be trusted.
-_DETAILS = ("log_likelihood", "bits_per_dim", "accuracy", "cross_entropy", "reconstruction_psnr", "reconstruction")
+_DETAILS = ("log_likelihood", "accuracy", "cross_entropy", "reconstruction_psnr", "reconstruction")
 _DETAILS += ("gap", "effective_samples", "mutual_information", "aggregate_kl", "log_partition", "annealing_gap")
 TITLES = {
     "nll": "-log p(x), nats",
@@ -184,7 +184,10 @@ def markdown(record: Comparison) -> str:
     lines += [f"Budget: {budget}{f' ({budget.reason})' if budget.reason else ''}; {seeds}. Written {record.created}."]
     for view in data.views[1:]:
         lines.append(f"On another form of the same examples ({view.words}): {', '.join(view.models)}. {view.reason}.")
+    of_views = [name for view in data.views[1:] for name in view.models]
     for model in record.models:
+        if model.note and model.name not in of_views:
+            lines.append(f"{model.name}: {model.note}.")
         if not model.trained_here:
             lines.append(f"{model.name} was trained before: {model.budget}.")
     if not record.complete:

@@ -11,7 +11,7 @@ from variata import Factory, make
 
 from .combinator import Combinator
 from .model import LadderNetwork, Path
-from .stage import EPS, Stage, normalized
+from .stage import EPS, Stage, normalized, raised
 
 
 class Mirror(nn.Module):
@@ -37,8 +37,8 @@ class Mirror(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         if isinstance(self.map, nn.Linear):
-            return self.map(z).unflatten(1, self.shape)
-        return self.map(z, output_size=list(self.shape[1:]))
+            return raised(self.map(z)).unflatten(1, self.shape)
+        return raised(self.map(z, output_size=list(self.shape[1:])))
 
 
 class LadderDecoder(nn.Module):

@@ -12,6 +12,11 @@ EPS = 1e-5
 _HORIZON = 100
 
 
+def raised(h: Tensor) -> Tensor:
+    """Half precision, which a product of matrices may give, as float32: means and differences of it would be coarse."""
+    return h.float() if h.dtype in (torch.float16, torch.bfloat16) else h
+
+
 def normalized(h: Tensor) -> Tensor:
     """N(h): each feature of `[n, features, *positions]` with mean 0 and variance 1 over the examples and positions."""
     return torch.batch_norm(h, None, None, None, None, True, 0.0, EPS, False)
@@ -62,8 +67,8 @@ class Stage(nn.Module):
     def preactivation(self, h: Tensor) -> Tensor:
         """W h."""
         if isinstance(self.layer, nn.Linear):
-            return linear(h.flatten(1), self.layer.weight)
-        return self.layer._conv_forward(h, self.layer.weight, None)
+            return raised(linear(h.flatten(1), self.layer.weight))
+        return raised(self.layer._conv_forward(h, self.layer.weight, None))
 
     def activated(self, z: Tensor) -> Tensor:
         """act(a z + b)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,18 +15,11 @@ from variata import RunError
 from .contents import Chart, Shown, Table
 
 _COLOURS = (
-    "#1f6fd6",
-    "#d1495b",
-    "#2e8b57",
-    "#b86e00",
-    "#7b4fc9",
-    "#00808a",
-    "#a0522d",
-    "#b0308f",
-    "#6b7d00",
-    "#5a6472",
+    *("#1f6fd6", "#d1495b", "#2e8b57", "#b86e00", "#7b4fc9"),
+    *("#00808a", "#a0522d", "#b0308f", "#6b7d00", "#5a6472"),
 )
-_COLUMNS, _WIDTH, _ABOVE, _BELOW, _DPI = 3, 4.6, 0.35, 0.5, 110
+_COLUMNS, _WIDTH, _ABOVE, _BELOW = 3, 4.6, 0.35, 0.5
+_DPI, _MOST_PIXELS = 110, 30_000
 
 
 def paint_curves(charts: Sequence[Chart], path: Path) -> None:
@@ -34,13 +28,8 @@ def paint_curves(charts: Sequence[Chart], path: Path) -> None:
     for axes, chart in zip(panels, charts, strict=True):
         for line in chart.lines:
             style = ":" if line.split == "train" else "-"
-            axes.plot(
-                *zip(*line.values, strict=True),
-                style,
-                color=_colour(line.model),
-                label=_plain(line.name),
-                linewidth=1.3,
-            )
+            x, y = zip(*line.values, strict=True)
+            axes.plot(x, y, style, color=_colour(line.model), label=_plain(line.name), linewidth=1.3)
         axes.set_title(_plain(chart.title), fontsize=10)
         axes.set_xlabel(chart.unit, fontsize=8)
         axes.grid(alpha=0.3)
@@ -61,14 +50,8 @@ def paint_tables(tables: Sequence[Table], path: Path) -> None:
             if track is None:
                 continue
             y, colour = len(names), _colour(row.models[0])
-            axes.plot(
-                (track.low, track.low + track.width),
-                (y, y),
-                color=colour,
-                linewidth=4,
-                alpha=0.45,
-                solid_capstyle="butt",
-            )
+            ends = track.low, track.low + track.width
+            axes.plot(ends, (y, y), color=colour, linewidth=4, alpha=0.45, solid_capstyle="butt")
             axes.plot(track.at, y, "o", color=colour, markersize=5)
             heading, value = (*track.says.split("\n"), "")[:2]
             axes.text(103, y, _plain(value), fontsize=7, va="center")
@@ -106,7 +89,10 @@ def _plain(text: str) -> str:
 
 def _save(figure: Figure, path: Path) -> None:
     FigureCanvasAgg(figure)
+    dpi = min(_DPI, _MOST_PIXELS / max(figure.get_size_inches()))
     try:
-        figure.savefig(path, dpi=_DPI, format="png", metadata={"Software": None})
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing")  # of a name that the font cannot write
+            figure.savefig(path, dpi=dpi, format="png", metadata={"Software": None})
     except OSError as error:
         raise RunError(f"{path}: cannot be written: {error.strerror}") from error
