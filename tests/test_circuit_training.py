@@ -237,7 +237,6 @@ BAD = {
     "indicators need as many units as levels: 2 (got 32)": ("hclt", ["model.leaves=indicator"]),
     "poon_domingos cuts images": ("poon_domingos", ["data={use: blobs}", "model.leaves=gaussian"]),
     "low must be less than high (got 2 and 1)": ("gaussian_mixture", ["model.leaves.low=2", "model.leaves.high=1"]),
-    "the parameters of Gaussian leaves cannot be counted: set loss=nll": ("gaussian_mixture", ["loss=em"]),
     "needs its own optimizer (use: em)": ("hclt", ["loss.optimizer=adam"]),
     "needs a model that is a Circuit, and vae is not": ("vae", ["loss=em"]),
     "needs a model that is a Density, and vae is not": ("vae", ["loss=nll"]),

@@ -233,7 +233,7 @@ def test_gaussian_leaves_are_torchs_mixture_of_gaussians():
     entropy = -model.log_prob(draws).mean()
     assert low - 0.1 < entropy < high + 0.1
     with torch.no_grad():
-        model.leaves.scale_logit.copy_(torch.tensor([[-1e4, 1e4, 0.0]] * 2))
+        model.leaves.theta[:, 2].copy_(torch.tensor([[-1e4, 1e4, 0.0]] * 2))
     close(model.leaves.scale[0].detach(), torch.tensor([0.01, 1.0, 0.505], dtype=F64))
 
 

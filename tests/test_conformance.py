@@ -67,7 +67,7 @@ ABOUT: dict[str, dict[str, Any]] = {
 }
 """What the kit is told of a part, since it cannot know."""
 
-FILES = {"data/array", "data/debd", "data/images", "data/mnist", "data/shards", "data/table"}
+FILES = {"data/array", "data/debd", "data/images", "data/mnist", "data/pairs", "data/shards", "data/table", "data/text"}
 """They need files of the user's."""
 
 LONG = {"metric/latent_ais", "metric/classes", "extractor/inception"}

@@ -17,6 +17,8 @@ ELSEWHERE = {
     "data/mnist": "tests/test_data.py: it needs a download",
     "data/shards": "tests/test_large_data.py: it needs files",
     "data/table": "tests/test_tables.py: it needs a file",
+    "data/text": "tests/test_text.py: it needs a file",
+    "data/pairs": "tests/test_text.py: it needs a file",
     "logger/csv": "tests/test_loggers.py",
     "logger/tensorboard": "tests/test_loggers.py",
 }

@@ -39,7 +39,7 @@ def refused(schema):
 def test_it_is_a_json_schema(schema):
     Draft202012Validator.check_schema(schema)
     assert json.loads(json.dumps(schema)) == schema
-    assert list(schema["properties"]) == ["extends", "built", "data", "model", "loss", "train", "seed"]
+    assert list(schema["properties"]) == ["extends", "built", "data", "model", "loss", "train", "init", "seed"]
     assert set(schema["$defs"]) >= set(registry().kinds())
 
 

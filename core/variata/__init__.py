@@ -22,7 +22,18 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from .api import Assembly, build, evaluate, load, prepare, train, train_assembly
+    from .annealing import LogPartition
+    from .api import (
+        Assembly,
+        build,
+        build_data,
+        evaluate,
+        evaluation_options,
+        load,
+        prepare,
+        train,
+        train_assembly,
+    )
     from .assembly import make
     from .collection import RunRecord, Runs, runs
     from .columns import Column, ColumnKind
@@ -62,6 +73,7 @@ if TYPE_CHECKING:
         Factory,
         Finishes,
         LatentVariable,
+        Layered,
         Loss,
         Marginals,
         Metric,
@@ -77,10 +89,11 @@ if TYPE_CHECKING:
     from .labels import PartlyLabelled, partly_labelled, with_every_label
     from .logger import Logger
     from .objective import Clock, Now, Objective, Optimizer, Phase, Schedule, Scheduled, Term, Update
-    from .plugins import plugin, registry
+    from .plugins import load_file, plugin, registry
     from .processes import alone, gathered
     from .progress import stage
-    from .run_folder import Run, RunContext
+    from .run_folder import Run, RunContext, read_log_likelihoods
+    from .sequences import END, PADDING, UNKNOWN, Sequences, Vocabulary, padded
     from .shares import in_blocks
     from .signature import signature_of
     from .terms import Terms
@@ -88,8 +101,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0.dev0"
 
 _LAZY = {
+    "annealing": "LogPartition",
     "assembly": "make",
-    "api": "Assembly build evaluate load prepare train train_assembly",
+    "api": "Assembly build build_data evaluate evaluation_options load prepare train train_assembly",
     "collection": "RunRecord Runs runs",
     "columns": "Column ColumnKind",
     "conditions": "ConditionVectors LabelFrequencies asked_condition conditions_of given_condition",
@@ -101,15 +115,16 @@ _LAZY = {
     "evaluation": "EvaluationContext MetricsContext log_likelihoods",
     "features": "Features",
     "interfaces": "Autoencoder Chain Classifier Corruption Decoder Density Encoder Energy Factory Finishes "
-    "LatentVariable Loss Marginals Metric Model Network OnePhaseLoss Prepares Prior Sampler Shared",
+    "LatentVariable Layered Loss Marginals Metric Model Network OnePhaseLoss Prepares Prior Sampler Shared",
     "joint_law": "Joint ancestral joint",
     "labels": "PartlyLabelled partly_labelled with_every_label",
     "logger": "Logger",
     "objective": "Clock Now Objective Optimizer Phase Schedule Scheduled Term Update",
-    "plugins": "plugin registry",
+    "plugins": "load_file plugin registry",
     "processes": "alone gathered",
     "progress": "stage",
-    "run_folder": "Run RunContext",
+    "run_folder": "Run RunContext read_log_likelihoods",
+    "sequences": "END PADDING UNKNOWN Sequences Vocabulary padded",
     "shares": "in_blocks",
     "signature": "signature_of",
     "terms": "Terms",
@@ -130,6 +145,9 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "END",
+    "PADDING",
+    "UNKNOWN",
     "Assembly",
     "Autoencoder",
     "Batch",
@@ -165,6 +183,8 @@ __all__ = [
     "LabelFrequencies",
     "LatentVariable",
     "Layer",
+    "Layered",
+    "LogPartition",
     "Logger",
     "Loss",
     "Marginals",
@@ -195,6 +215,7 @@ __all__ = [
     "Schedule",
     "Scheduled",
     "Seed",
+    "Sequences",
     "Shape",
     "Share",
     "Shared",
@@ -209,18 +230,21 @@ __all__ = [
     "Update",
     "UserError",
     "VariataWarning",
+    "Vocabulary",
     "__version__",
     "alone",
     "ancestral",
     "asked_condition",
     "bits_per_dimension",
     "build",
+    "build_data",
     "check_finite",
     "common_spec",
     "conditions_of",
     "default",
     "estimate",
     "evaluate",
+    "evaluation_options",
     "gathered",
     "given_condition",
     "hookimpl",
@@ -228,12 +252,15 @@ __all__ = [
     "infer_spec",
     "joint",
     "load",
+    "load_file",
     "log_likelihoods",
     "make",
     "measure_of",
+    "padded",
     "partly_labelled",
     "plugin",
     "prepare",
+    "read_log_likelihoods",
     "register_rsample_and_kl",
     "registry",
     "rsample_and_kl",

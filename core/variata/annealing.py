@@ -19,6 +19,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,6 +35,7 @@ BIASED_UPWARD = (
     "annealed importance sampling estimates log Z too low on average, so its log-likelihoods are biased upward"
 )
 _SHORTER = 10
+_EXACT = ("exact", "enumeration")
 
 
 @dataclass(frozen=True)
@@ -116,9 +118,15 @@ def exact_log_partition(model: Energy) -> float | None:
         return None
 
 
-class EnergyEstimates:
-    """log p(x) = -F(x) - log Z of an `Energy`. The error of an annealed log Z, which all examples share, is the
-    Monte-Carlo error.
+class LogPartition:
+    """log Z of an `Energy`: enumerated where that is possible, else annealed, by as many steps as asked for and by a
+    tenth of them.
+
+    Attributes:
+        value: log Z.
+        error: its Monte-Carlo error; 0 where it is exact, NaN where it is not known.
+        kind: "exact", or "biased": too low on average.
+        estimator: in words.
 
     Args:
         model: in evaluation mode.
@@ -127,14 +135,47 @@ class EnergyEstimates:
     """
 
     def __init__(self, model: Energy, settings: EvaluationSettings, stage: Stage = silent) -> None:
-        self.model = model
-        self._columns = Columns()
-        self._exact = exact_log_partition(model)
+        exact = exact_log_partition(model)
         self._annealed: list[Annealed] = []
-        if self._exact is None:
+        if exact is None:
             lengths = [max(1, settings.ais_steps // _SHORTER), settings.ais_steps]
             advance = stage("annealing", sum(lengths))
             self._annealed = [anneal(model, even_schedule(n), settings.ais_chains, advance) for n in lengths]
+        self.value, self.error = (exact, 0.0) if exact is not None else (self._longer.value, self._longer.error)
+        self.kind, self.estimator = ("biased", "annealed importance sampling") if self._annealed else _EXACT
+
+    @property
+    def _longer(self) -> Annealed:
+        return self._annealed[-1]
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """What a log-likelihood that rests on it has to say."""
+        return {"note": BIASED_UPWARD} if self._annealed else {}
+
+    def figures(self) -> dict[str, Estimate]:
+        """log Z, and of an annealed one how far it is from a shorter annealing, by name."""
+        value = {"value": self.value, "standard_error": None}
+        if not self._annealed:
+            return {"log_partition": value | {"kind": self.kind, "estimator": self.estimator}}
+        shorter, longer = self._annealed
+        together = math.hypot(shorter.error, longer.error)
+        said = {"ais_steps": longer.steps, "ais_chains": longer.chains, "estimator": self.estimator}
+        value |= {**_error(longer.error), "kind": self.kind, **said}
+        gap = {"value": longer.value - shorter.value, "standard_error": None, **_error(together)}
+        few = f"log Z by {longer.steps} steps less log Z by {shorter.steps}; far from 0, both are too few"
+        effective = {"effective_samples": longer.effective_sample_size}
+        return {"log_partition": value | effective, "annealing_gap": gap | {"note": few}}
+
+
+class EnergyEstimates:
+    """log p(x) = -F(x) - log Z of an `Energy`. The error of an annealed log Z, which all examples share, is the
+    Monte-Carlo error. Arguments as for `LogPartition`."""
+
+    def __init__(self, model: Energy, settings: EvaluationSettings, stage: Stage = silent) -> None:
+        self.model = model
+        self._columns = Columns()
+        self._partition = LogPartition(model, settings, stage)
 
     def batch_size(self, first: Batch, asked: int) -> int:
         """Examples at a time: as asked, since nothing is drawn for them."""
@@ -146,31 +187,18 @@ class EnergyEstimates:
 
     def log_likelihoods(self) -> Tensor:
         """-F(x) - log Z, `[examples]`."""
-        return -self._columns.gathered()["energy"] - self._partition()["log_partition"]["value"]
+        return -self._columns.gathered()["energy"] - self._partition.value
 
     def result(self) -> dict[str, Estimate]:
         """Every estimate by name."""
-        partition = self._partition()
-        log_partition = partition["log_partition"]
+        figures = self._partition.figures()
+        log_partition = figures["log_partition"]
         nll, spec = -self.log_likelihoods(), self.model.spec
         notes = {key: log_partition[key] for key in ("monte_carlo_error", "kind") if key in log_partition}
-        notes |= {"estimator": f"-F(x) - log Z, log Z by {log_partition['estimator']}", "measure": measure_of(spec)}
-        notes |= {"note": BIASED_UPWARD} if self._annealed else {}
+        notes |= {"estimator": f"-F(x) - log Z, log Z by {self._partition.estimator}", "measure": measure_of(spec)}
+        notes |= self._partition.notes
         found = {"log_likelihood": estimate(-nll) | notes, "nll": estimate(nll) | notes}
-        return found | bits_per_dimension(found["nll"], spec) | partition
-
-    def _partition(self) -> dict[str, Estimate]:
-        if self._exact is not None:
-            value = {"value": self._exact, "standard_error": None, "kind": "exact", "estimator": "enumeration"}
-            return {"log_partition": value}
-        shorter, longer = self._annealed
-        together = math.hypot(shorter.error, longer.error)
-        said = {"ais_steps": longer.steps, "ais_chains": longer.chains, "estimator": "annealed importance sampling"}
-        value = {"value": longer.value, "standard_error": None, **_error(longer.error), "kind": "biased", **said}
-        gap = {"value": longer.value - shorter.value, "standard_error": None, **_error(together)}
-        few = f"log Z by {longer.steps} steps less log Z by {shorter.steps}; far from 0, both are too few"
-        effective = {"effective_samples": longer.effective_sample_size}
-        return {"log_partition": value | effective, "annealing_gap": gap | {"note": few}}
+        return found | bits_per_dimension(found["nll"], spec) | figures
 
 
 def _error(error: float) -> dict[str, float]:

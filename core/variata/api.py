@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from . import __version__
 from .assembly import Assembly, Builder, assemble, prepare
@@ -17,14 +18,15 @@ from .config import Spec, check_options, load_spec
 from .data import Data, SplitName
 from .errors import ConfigError, Problem, RunError, VariataWarning
 from .estimates import Estimate, EvaluationSettings
-from .evaluation import EvaluationContext, MetricsContext, evaluate_model, has_estimates, has_likelihood, measure
+from .evaluation import EvaluationContext, MetricsContext, evaluated, has_estimates, has_likelihood, measure
 from .interfaces import Metric
 from .plugins import registry
 from .processes import alone, choose_device, joined, local_device, started_by_launcher, world
 from .progress import Reporter
-from .run_folder import Run, load
+from .run_folder import Run, load, write_log_likelihoods
 from .training.fit import resumed_config, train_assembly
 from .training.launching import launch
+from .training.saving import Checkpoints
 
 Config = str | Path | Mapping[str, Any] | Spec
 
@@ -41,6 +43,20 @@ def build(config: Config, overrides: Any = (), **live: Any) -> Assembly:
         ConfigError: every problem of the specification, each with its place and its remedy.
     """
     return assemble(load_spec(config, overrides, live))
+
+
+@dataclass(kw_only=True)
+class _DataSection:
+    data: Data
+
+
+def build_data(section: str | Mapping[str, Any]) -> Data:
+    """The data set that a section `data` of a specification describes: a name, or a mapping with `use`.
+
+    Raises:
+        UserError: as for `build`.
+    """
+    return Builder().construct(check_options(_DataSection, {"data": section})["data"], {})
 
 
 def train(
@@ -76,7 +92,8 @@ def train(
         folder = launch(spec, run, quiet, resume, live)
         return load(folder)
     with joined(choose_device(local_device(options["device"]))) as where:
-        assembly = where.first_alone(lambda: assemble(spec))
+        goes_on = resume and run is not None and bool(Checkpoints(Path(run)).all())
+        assembly = where.first_alone(lambda: assemble(spec, resumes=goes_on))
         return train_assembly(assembly, run=run, quiet=quiet, resume=resume)
 
 
@@ -116,7 +133,8 @@ def evaluate(
     quiet: bool = True,
 ) -> dict[str, Estimate]:
     """Every estimate that the model's capabilities allow, by name, `{"value": ..., "standard_error": ...}` in nats.
-    They and the settings are written to evaluation.json in the run, where it can be written.
+    They and the settings are written to evaluation.json in the run, where it can be written; beside it, of a model with
+    a likelihood, log p(x) of each example (`Run.log_likelihoods`).
 
     In a process group of `torch.distributed` each process takes a share of the examples, all give the same estimates,
     and the first one alone writes.
@@ -155,12 +173,14 @@ def evaluate(
     examples, first = run.data.split(split), world().first
     with Reporter(f"evaluate {split}", len(examples), quiet or not first) as reporter:
         estimates: dict[str, Estimate] = {}
+        each = None
         if has_estimates(run.model) or not chosen:  # without any, metrics may still say something
             progress = reporter.stage("examples", len(examples))
-            estimates = evaluate_model(run.model, examples, settings, progress, reporter.stage)
+            found = evaluated(run.model, examples, settings, progress, reporter.stage)
+            estimates, each = found.estimates, found.log_likelihoods
         estimates |= measure(run.model, run.data, chosen, settings)
         if first:
-            _write_evaluation(run, settings, chosen, len(examples), estimates)
+            _write_evaluation(run, settings, chosen, len(examples), estimates, each)
             context = EvaluationContext(run.path, run.model, run.data, other, settings, estimates, plots=plots)
             with alone():
                 registry().notify("variata_evaluated", context)
@@ -189,14 +209,31 @@ def _check_like(other: Data, run: Run) -> None:
 
 
 def _write_evaluation(
-    run: Run, settings: EvaluationSettings, metrics: Sequence[Metric], examples: int, estimates: dict[str, Estimate]
+    run: Run,
+    settings: EvaluationSettings,
+    metrics: Sequence[Metric],
+    examples: int,
+    estimates: dict[str, Estimate],
+    each: Tensor | None,
 ) -> None:
     versions = {"variata": __version__, "torch": torch.__version__}
     described = asdict(settings) | {"examples": examples, "metrics": [type(metric).__name__ for metric in metrics]}
     try:
+        write_log_likelihoods(run.path, each)
         write_json(run.path / "evaluation.json", {"settings": described, "versions": versions, "metrics": estimates})
     except RunError as error:
         warnings.warn(f"{error}; the estimates are not kept there", VariataWarning, stacklevel=3)
 
 
-__all__ = ["Assembly", "Run", "build", "evaluate", "load", "prepare", "train", "train_assembly"]
+__all__ = [
+    "Assembly",
+    "Run",
+    "build",
+    "build_data",
+    "evaluate",
+    "evaluation_options",
+    "load",
+    "prepare",
+    "train",
+    "train_assembly",
+]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from graphlib import TopologicalSorter
@@ -20,6 +20,7 @@ from .live import live_data
 from .plugins import registry
 from .signature import signature_of
 from .sources import Live, NotSaved
+from .starting import freeze, start, within
 
 
 @dataclass
@@ -49,7 +50,7 @@ class Builder:
     """Constructs the parts of one specification and records the sizes that parents gave them."""
 
     def __init__(self) -> None:
-        self.shapes: dict[str, dict[str, Any]] = {}
+        self.shapes: dict[str, Any] = {}
 
     def construct(self, part: Part, given: Mapping[str, Any], siblings: Mapping[str, Any] | None = None) -> Any:
         """The object of a part. `given` may offer more than the constructor asks for.
@@ -99,8 +100,12 @@ class Builder:
     def _record(self, part: Part, given: Mapping[str, Any]) -> None:
         sizes = {name: list(v) if isinstance(v, tuple) else v for name, v in given.items()}
         sizes = {name: value for name, value in sizes.items() if value is None or isinstance(value, int | list)}
-        if sizes:
-            self.shapes[part.path] = sizes
+        if not sizes:
+            return
+        before = self.shapes.get(part.path)  # a parent may make several of a part
+        self.shapes[part.path] = (
+            sizes if before is None else [*(before if isinstance(before, list) else [before]), sizes]
+        )
 
 
 def make(part: Any, **given: Any) -> Any:
@@ -116,11 +121,12 @@ def make(part: Any, **given: Any) -> Any:
     return part(**given)
 
 
-def assemble(spec: Spec, data_spec: DataSpec | None = None) -> Assembly:
+def assemble(spec: Spec, data_spec: DataSpec | None = None, resumes: bool = False) -> Assembly:
     """Builds what a specification describes; weights follow from its seed, and torch's generator is left as it was.
 
     Args:
         data_spec: what the data is, where it is known from a saved run; then the data set itself is not built.
+        resumes: a checkpoint will give the weights, so those that `init` names are not read.
 
     Raises:
         UserError: parts that do not fit: the data's support against the decoder, labels where a condition is asked for.
@@ -136,6 +142,10 @@ def assemble(spec: Spec, data_spec: DataSpec | None = None) -> Assembly:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec["seed"])
         model = _root_part(builder, spec, "model", {"data": data_spec})
+        if spec["init"] is not None:
+            freeze(model, spec["init"])
+            if data is not None and not resumes:
+                start(model, spec["init"])
         loss = _root_part(builder, spec, "loss", {"model": model, "data": data_spec})
     _check_fit(spec, model, loss)
     spec.built = {"data": _plain_spec(data_spec), "shapes": builder.shapes}
@@ -149,22 +159,34 @@ def build_data(spec: Spec) -> Data:
 
 
 def prepare(model: nn.Module, data: Any) -> None:
-    """Lets every part of a model (or loss) that learns something from the data before training do so.
+    """Lets every part of a model (or loss) that learns something from the data before training do so, but for those
+    that have a run's weights.
 
     Args:
         data: an iterable of batches that may be iterated more than once, or a `Data`, whose training split is taken.
     """
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    for module in model.modules():
-        if isinstance(module, Prepares):
-            module.prepare(Stream(data.split("train"), 1000, device) if isinstance(data, Data) else data)
+    started = getattr(model, "started", ())
+    for module in dict.fromkeys(_preparing(model, "", started)):
+        module.prepare(Stream(data.split("train"), 1000, device) if isinstance(data, Data) else data)
+
+
+def _preparing(module: nn.Module, name: str, started: Sequence[str]) -> Iterator[Prepares]:
+    """What is to be prepared of a module: itself and its parts, less those that one of them prepares itself, and those
+    that have a run's weights."""
+    if isinstance(module, Prepares) and not within(name, started):
+        yield module
+    for child, part in module.named_children():
+        if not (isinstance(module, Prepares) and child in module.prepares_itself):
+            yield from _preparing(part, f"{name}.{child}".lstrip("."), started)
 
 
 def finish(model: nn.Module, data: Data) -> None:
-    """Lets every part that learns something from the data after training do so."""
+    """Lets every part that learns something from the data after training do so, but for frozen ones."""
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    for module in model.modules():
-        if isinstance(module, Finishes):
+    frozen = getattr(model, "frozen", ())
+    for name, module in model.named_modules():
+        if isinstance(module, Finishes) and not within(name, frozen):
             module.finish(model, Stream(data.split("train"), 1000, device))
 
 
@@ -189,10 +211,12 @@ def _check_fit(spec: Spec, model: Any, loss: Any) -> None:
 
 
 def _plain_spec(value: Any) -> Any:
-    """What a data set says about itself, as YAML holds it; of what only tables have, nothing where there is none."""
+    """What a data set says about itself, as YAML holds it; nothing of what only tables or strings have, where there is
+    none."""
     if isinstance(value, DataSpec):
         found = value.to_json()
-        return _plain_spec({k: v for k, v in found.items() if v or k not in ("columns", "label", "missing")})
+        seldom = ("columns", "label", "missing", "vocabulary", "source")
+        return _plain_spec({k: v for k, v in found.items() if v or k not in seldom})
     if isinstance(value, dict):
         return {key: _plain_spec(item) for key, item in value.items()}
     return [_plain_spec(item) for item in value] if isinstance(value, list | tuple) else value

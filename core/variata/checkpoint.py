@@ -15,6 +15,9 @@ from torch import Tensor, nn
 from .errors import RunError
 from .processes import assign, whole
 
+WEIGHTS = "model.safetensors"
+"""The file of a model's weights, in a run and in a checkpoint."""
+
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     """Lets `write` fill a file beside `path`, flushes it to disk, and renames it: `path` is always whole.

@@ -132,7 +132,7 @@ def given_condition(model: Model, y: Tensor | None) -> tuple[Tensor, ...]:
         return ()
     if y is None:
         raise ValueError("this model is conditional: it needs y")
-    if not model.training:
+    if not model.training and not torch.compiler.is_compiling():  # what y holds is not known while tracing
         model.conditions.warn(y)
     return (y,)
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from .columns import Column
 from .errors import DataError
+from .sequences import Vocabulary
 
 Shape = tuple[int, ...]
 SplitName = Literal["train", "validation", "test"]
@@ -31,22 +32,25 @@ class DataSpec:
     Attributes:
         shape: of one example: `(channels, height, width)` for images, `(dimensions,)` for tables.
         support: the values that an element takes: "binary" (0 or 1), "levels" (`levels` equally spaced values from
-            `low` to `high`), "interval" (any number from `low` to `high`), "real"; "mixed" where `columns` differ.
-        levels: how many values there are, or were before dequantisation.
+            `low` to `high`), "interval" (any number from `low` to `high`), "real"; "mixed" where `columns` differ;
+            "tokens" where an example is a string (`sequences.py`).
+        levels: how many values there are, or were before dequantisation; of tokens, the size of the vocabulary.
         low, high: the least and the greatest value.
         measure: what likelihoods are densities with respect to: "counting", "lebesgue", or "mixed": "lebesgue" for
             numeric columns and "counting" for the others.
         transform: how the values came to be, for reports ("dynamic binarisation").
         classes: how many labels there are; None where examples have none.
-        condition: shape of a vector y that is not a label.
+        condition: shape of a vector y that is not a label; of a string of tokens its width.
         columns: of a table, what each element is; empty where that is not known.
         label: of a table, the column that y was taken from.
         missing: examples may lack elements, which are NaN.
         labelled: how many training examples have their label; None where all have it that there are.
+        vocabulary: of an example that is a string, which text each token is.
+        source: of a condition that is a string, the same.
     """
 
     shape: Shape
-    support: Literal["binary", "levels", "interval", "real", "mixed"]
+    support: Literal["binary", "levels", "interval", "real", "mixed", "tokens"]
     levels: int | None = None
     low: float = 0.0
     high: float = 1.0
@@ -58,6 +62,8 @@ class DataSpec:
     label: Column | None = None
     missing: bool = False
     labelled: int | None = None
+    vocabulary: Vocabulary | None = None
+    source: Vocabulary | None = None
 
     @property
     def condition_shape(self) -> Shape | None:
@@ -76,7 +82,7 @@ class DataSpec:
     @property
     def regular(self) -> bool:
         """Whether all elements are numbers of one kind, and none is missing."""
-        return self.support != "mixed" and not self.missing
+        return self.support not in ("mixed", "tokens") and not self.missing
 
     def describe(self) -> str:
         """In words, for messages.
@@ -94,14 +100,17 @@ class DataSpec:
                 return f"continuous in [{self.low:g}, {self.high:g}]{missing}"
             case "mixed":
                 return f"mixed (columns of several kinds){missing}"
+            case "tokens":
+                return f"strings of {self.levels} tokens"
             case _:
                 return f"real-valued{missing}"
 
     def lines(self) -> list[str]:
-        """What the columns of a table were found to be, a line for each."""
-        return [f"column {column.describe()}" for column in self.columns] + (
-            [f"label {self.label.describe()}"] if self.label else []
-        )
+        """What the columns of a table were found to be, a line for each; of strings, their vocabularies."""
+        found = [f"column {column.describe()}" for column in self.columns]
+        found += [f"label {self.label.describe()}"] if self.label else []
+        found += [f"tokens: {self.vocabulary.describe()}"] if self.vocabulary else []
+        return found + ([f"tokens of the source: {self.source.describe()}"] if self.source else [])
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -180,6 +189,7 @@ class Split:
         y: `[n]` or `[n, *condition]`, or None.
         transform: stored batch -> what models see, floating point; may draw from torch's generator.
         labelled: `[n]` whether y is known; None where it is known of all.
+        lengths: `[n]` how long each example is, where batches are to hold examples of about one length.
     """
 
     def __init__(
@@ -188,8 +198,9 @@ class Split:
         y: Any = None,
         transform: Callable[[Tensor], Tensor] | None = None,
         labelled: Tensor | None = None,
+        lengths: Tensor | None = None,
     ) -> None:
-        self.x, self.y, self.transform, self.labelled = x, y, transform, labelled
+        self.x, self.y, self.transform, self.labelled, self.lengths = x, y, transform, labelled, lengths
 
     def __len__(self) -> int:
         return len(self.x)
@@ -211,11 +222,17 @@ class Split:
         for start in range(0, len(self), size):
             yield self.batch(torch.arange(start, min(start + size, len(self))))
 
-    def order(self, generator: torch.Generator) -> Tensor:
-        """The rows in the order of one epoch, `[n]`."""
+    def order(self, generator: torch.Generator, size: int = 1) -> Tensor:
+        """The rows in the order of one epoch, `[n]`, of which batches of `size` are taken. Where `lengths` are known,
+        the examples of some batches at a time are sorted by them, and the batches stand in an order of their own."""
         if isinstance(self.x, Rows):
             return self.x.order(generator)
-        return torch.randperm(len(self), generator=generator)
+        order = torch.randperm(len(self), generator=generator)
+        if self.lengths is None or size == 1:
+            return order
+        pools = [pool[self.lengths[pool].argsort(stable=True)] for pool in order.split(_POOL * size)]
+        *batches, last = torch.cat(pools).split(size)  # the last one may be smaller, and stays where it is
+        return torch.cat([*(batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()), last])
 
     def to(self, device: torch.device | str) -> Split:
         """The same split with what is held in memory on a device, where it fits."""
@@ -223,7 +240,7 @@ class Split:
             return self
         try:
             y, labelled = (None if values is None else values.to(device) for values in (self.y, self.labelled))
-            return Split(self.x.to(device), y, self.transform, labelled)
+            return Split(self.x.to(device), y, self.transform, labelled, self.lengths)
         except torch.OutOfMemoryError:  # then each batch is copied when it is read
             return self
 
@@ -348,6 +365,7 @@ def check_finite(x: Any, where: str) -> None:
             raise DataError(f"{where}: row {row} holds NaN or infinity; remove or impute such values before training")
 
 
+_POOL = 50
 _WIDTH = {"binary": 0, "interval": 1, "real": 2}
 _MOST_CLASSES = 100_000
 

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from .data import DataSpec, Seed, SplitName
 from .processes import world
+from .sequences import Sequences
 from .shares import gather
 
 Estimate = dict[str, Any]
@@ -71,13 +72,42 @@ def measure_of(spec: DataSpec) -> str:
 
 def bits_per_dimension(nll: Estimate, spec: DataSpec) -> dict[str, Estimate]:
     """The same figure in bits per dimension, where the data has levels, or had them before it was dequantised, and no
-    element is missing."""
-    if spec.levels is None or spec.missing:
+    element is missing. Strings are measured by their tokens (`per_token`)."""
+    if spec.levels is None or spec.missing or spec.support == "tokens":
         return {}
     width = (spec.high - spec.low) / spec.levels if spec.measure == "lebesgue" else 1.0
     scale = 1 / (spec.dimensions * math.log(2))
     errors = {key: nll[key] and nll[key] * scale for key in ("standard_error", "monte_carlo_error") if key in nll}
     return {"bits_per_dim": nll | {"value": nll["value"] * scale - math.log2(width)} | errors}
+
+
+def tokens_of(x: Tensor, spec: DataSpec) -> Tensor:
+    """How many tokens each example has, the end counted, `[examples]`; none where examples are no strings."""
+    return Sequences(x).lengths.double() if spec.support == "tokens" else x.new_zeros(len(x), dtype=torch.float64)
+
+
+def per_token(nll: Tensor, tokens: Tensor, spec: DataSpec, **notes: Any) -> dict[str, Estimate]:
+    """Of strings, nats for each token, r = sum NLL / sum tokens, the perplexity exp(r), and, where tokens are
+    characters, the bits for each of them; the end counts as one. Standard errors by the delta method.
+
+    Args:
+        nll, tokens: of each string, `[examples]`.
+        notes: as for `estimate`.
+    """
+    if spec.support != "tokens":
+        return {}
+    n, rate = len(nll), float(nll.sum() / tokens.sum())
+    spread = float((nll - rate * tokens).square().sum() / max(n - 1, 1))
+    error = math.sqrt(spread / n) / float(tokens.mean()) if n > 1 else None
+    notes = {"examples": n, "tokens": int(tokens.sum())} | notes
+
+    def scaled(value: float, by: float) -> Estimate:
+        return {"value": value, "standard_error": None if error is None else error * by} | notes
+
+    found = {"nll_per_token": scaled(rate, 1.0), "perplexity": scaled(math.exp(rate), math.exp(rate))}
+    if spec.vocabulary is not None and spec.vocabulary.kind == "characters":
+        found["bits_per_character"] = scaled(rate / math.log(2), 1 / math.log(2))
+    return found
 
 
 class Columns:

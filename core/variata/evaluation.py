@@ -16,8 +16,17 @@ from torch import Tensor, nn
 from .annealing import EnergyEstimates, Stage, silent
 from .data import Batch, Data, Split, on_device
 from .errors import DataError, Unsupported
-from .estimates import Columns, Estimate, EvaluationSettings, bits_per_dimension, estimate, measure_of
-from .interfaces import Classifier, Density, Energy, LatentVariable, Metric
+from .estimates import (
+    Columns,
+    Estimate,
+    EvaluationSettings,
+    bits_per_dimension,
+    estimate,
+    measure_of,
+    per_token,
+    tokens_of,
+)
+from .interfaces import Classifier, Density, Energy, LatentVariable, Metric, ability_to_read
 from .latent import LatentEstimates
 from .processes import world
 from .shares import own_rows
@@ -50,6 +59,7 @@ class DensityEstimates:
 
     def add(self, batch: Batch) -> None:
         self._columns.add("log_prob", self.model.log_prob(batch.x, batch.y).double())
+        self._columns.add("tokens", tokens_of(batch.x, self.model.spec))
 
     def log_likelihoods(self) -> Tensor:
         return self._columns.gathered()["log_prob"]
@@ -57,7 +67,9 @@ class DensityEstimates:
     def result(self) -> dict[str, Estimate]:
         values, spec = self.log_likelihoods(), self.model.spec
         likelihood, nll = (estimate(v, kind="exact", measure=measure_of(spec)) for v in (values, -values))
-        return {"log_likelihood": likelihood, "nll": nll, **bits_per_dimension(nll, spec)}
+        tokens = self._columns.gathered()["tokens"]
+        rates = bits_per_dimension(nll, spec) | per_token(-values, tokens, spec, kind="exact")
+        return {"log_likelihood": likelihood, "nll": nll, **rates}
 
 
 class ClassEstimates:
@@ -172,7 +184,35 @@ def evaluate_model(
         DataError: the split is empty.
         Unsupported: the model offers nothing that can be evaluated here.
     """
-    return _walked(model, split, settings, progress, stage, lambda estimates: estimates.result())
+    return evaluated(model, split, settings, progress, stage).estimates
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What a walk over a split found.
+
+    Attributes:
+        estimates: by name, as of `evaluate_model`.
+        log_likelihoods: log p(x) of each example, as of `log_likelihoods`; None where the model has none.
+    """
+
+    estimates: dict[str, Estimate]
+    log_likelihoods: Tensor | None
+
+
+def evaluated(
+    model: Any,
+    split: Split,
+    settings: EvaluationSettings,
+    progress: Callable[[int], None] = lambda done: None,
+    stage: Stage = silent,
+) -> Evaluated:
+    """As `evaluate_model`, with what the likelihood is a mean of."""
+
+    def read(estimates: Estimates) -> Evaluated:
+        return Evaluated(estimates.result(), estimates.log_likelihoods() if has_likelihood(model) else None)
+
+    return _walked(model, split, settings, progress, stage, read)
 
 
 def log_likelihoods(model: Any, split: Split, settings: EvaluationSettings) -> Tensor:
@@ -224,7 +264,7 @@ def measure(model: Any, data: Data, metrics: Sequence[Metric], settings: Evaluat
         if not isinstance(model, metric.requires):
             needed, name = metric.requires.__name__, type(metric).__name__
             raise Unsupported(f"{name} needs a model that is a {needed}, and {type(model).__name__} is not")
-        if not (data.spec.regular or metric.tables):
+        if not (data.spec.regular or getattr(metric, ability_to_read(data.spec))):
             what = f"{type(metric).__name__} compares numbers of one kind, none missing"
             raise Unsupported(f"{what}, and the data is {data.spec.describe()}")
         with in_evaluation_mode(model), torch.random.fork_rng():

@@ -1,5 +1,5 @@
 r"""What networks see of an example. Where its elements are numbers of one kind, and none is missing, the example
-itself. Of the row of a table, for each column
+itself; so too a string of tokens. Of the row of a table, for each column
 
     numeric       its standardised value
     categorical   a one for its level among zeros
@@ -37,7 +37,7 @@ class Features(nn.Module):
 
     def __init__(self, data: DataSpec) -> None:
         super().__init__()
-        self.spec, self._same, self._mask = data, data.regular, data.missing
+        self.spec, self._same, self._mask = data, data.regular or data.support == "tokens", data.missing
         if self._same:
             return
         widths = [len(column.levels) or 1 for column in data.columns]

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -88,8 +88,27 @@ class Network(nn.Module, ABC):
         """`[n, *input]` (and `[n, *condition]`) -> `[n, *output]`."""
 
 
+class Layered(Network):
+    """A network that is a chain of affine layers with a nonlinearity after each, so that a model may put something of
+    its own between them, as a ladder network puts noise and normalisation."""
+
+    @abstractmethod
+    def chain(self) -> Sequence[tuple[nn.Module, nn.Module]]:
+        """Each layer (`nn.Linear`, which reads what is before it flattened, or `nn.Conv2d`) with the nonlinearity after
+        it, from the input on; after the last one there is `nn.Identity()`.
+
+        Raises:
+            ConfigError: this one has something else between its layers.
+        """
+
+
 class Encoder(nn.Module, ABC):
-    """q(z | x[, y]). Given: `data: DataSpec`, `latent: int`, `condition: Shape | None` (name those that are needed)."""
+    """q(z | x[, y]). Given: `data: DataSpec`, `latent: int`, `condition: Shape | None` (name those that are needed).
+
+    `sequences` says whether it reads strings of tokens, which are numbers without an order.
+    """
+
+    sequences: ClassVar[bool] = False
 
     @abstractmethod
     def forward(self, x: Tensor, y: Tensor | None = None) -> Distribution:
@@ -191,25 +210,43 @@ class Model(nn.Module, ABC):
     """A model of x. Given: `data: DataSpec`; `spec` is that description. Nothing else is promised here.
 
     `conditional` says whether it is a model of x given y. Then `conditions` knows which y training had
-    (`conditions.py`). `tables` says whether it can read rows whose columns are of several kinds, or that lack values.
+    (`conditions.py`). `tables` says whether it can read rows whose columns are of several kinds, or that lack values;
+    `sequences` whether it can read strings of tokens. `started` and `frozen` name parts that have a run's weights, and
+    that training leaves as they are (`starting.py`).
     """
 
     tables: ClassVar[bool] = False
+    sequences: ClassVar[bool] = False
     conditional: bool = False
     conditions: Any
+    started: tuple[str, ...] = ()
+    frozen: tuple[str, ...] = ()
 
     def __init__(self, data: DataSpec) -> None:
         super().__init__()
-        if not (data.regular or self.tables):
+        ability = ability_to_read(data)
+        if not (data.regular or getattr(self, ability)):
             message = (
                 f"{type(self).__name__} reads numbers of one kind, none missing, and the data is {data.describe()}"
             )
-            raise ConfigError(_no_reader("model", "tables", message))
+            raise ConfigError(_no_reader("model", ability, message))
         self.spec = data
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        for name in self.frozen:
+            self.get_submodule(name).eval()
+        return self
 
 
 class Sampler(Model):
-    """Can draw examples. A conditional model draws y from the training frequencies where none is given."""
+    """Can draw examples. A conditional model draws y from the training frequencies where none is given.
+
+    `by_class` says of a model of x and y together that it draws examples of a class where one is asked for, though it
+    needs no y to read an example.
+    """
+
+    by_class: ClassVar[bool] = False
 
     @abstractmethod
     def sample(self, n: int, condition: Tensor | None = None) -> Tensor:
@@ -347,7 +384,13 @@ class Classifier(Model):
 
 class Prepares(ABC):
     """A module that learns something from the training data before the optimisers exist. It becomes buffers whose
-    shapes follow from the specification, so that loading never needs data."""
+    shapes follow from the specification, so that loading never needs data.
+
+    `prepares_itself` names those of its modules that nobody else prepares: their data is not the training data (codes,
+    hidden units), or is not there yet.
+    """
+
+    prepares_itself: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def prepare(self, stream: Iterable[Batch]) -> None:
@@ -365,11 +408,12 @@ class Finishes(ABC):
 class Metric(ABC):
     """A figure beyond those that follow from a model's likelihood: `variata evaluate RUN metrics=[NAME, ...]`.
 
-    `requires` is the capability that it needs of the model; `tables` is as for a model.
+    `requires` is the capability that it needs of the model; `tables` and `sequences` are as for a model.
     """
 
     requires: ClassVar[type] = Model
     tables: ClassVar[bool] = False
+    sequences: ClassVar[bool] = False
 
     @abstractmethod
     def measure(self, model: Any, data: Data, settings: EvaluationSettings) -> dict[str, Estimate]:
@@ -379,9 +423,15 @@ class Metric(ABC):
         """
 
 
+def ability_to_read(data: DataSpec) -> str:
+    """The name of what a component must be able to, where data is not `regular`."""
+    return "sequences" if data.support == "tokens" else "tables"
+
+
 def _no_reader(kind: str, ability: str, message: str) -> Problem:
-    """What a table is refused with, and which installed components would read it."""
+    """What a table or a string is refused with, and which installed components would read it."""
     from .plugins import registry
 
     takers = ", ".join(registry().able(kind, ability))
-    return Problem(f"{message}: {f'use {article(kind)} for it ({takers})' if takers else 'impute first'}")
+    otherwise = "impute first" if ability == "tables" else "choose other data"
+    return Problem(f"{message}: {f'use {article(kind)} for it ({takers})' if takers else otherwise}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
@@ -198,6 +198,9 @@ class Phase:
 
     Attributes:
         every: take the phase each `every` steps.
+        during: the part of training in which it is taken, as shares of all steps: from the first one up to the second.
+            The schedule of its optimiser's learning rate runs over that part.
+        begin: called once before it is first taken, with a stream of training batches as `Prepares.prepare` is.
         reduction: "mean" over examples, or "sum" (expected counts).
         clip: whether `train.clip` holds for it; expected counts are no direction that could be shortened.
         autocast: whether `train.precision` holds for it; expected counts need all of float32.
@@ -210,8 +213,28 @@ class Phase:
     loss: Callable[[Any, Batch, Now], Objective]
     parameters: Sequence[nn.Parameter]
     every: int = 1
+    during: tuple[float, float] = (0.0, 1.0)
+    begin: Callable[[Iterable[Batch]], None] | None = None
     reduction: Reduction = "mean"
     clip: bool = True
     autocast: bool = True
     optimizer: Optimizer | None = None
     needs_gradients: bool = False
+
+    def __post_init__(self) -> None:
+        moved = [parameter for parameter in self.parameters if parameter.requires_grad]
+        object.__setattr__(self, "parameters", moved)
+
+    def own(self, clock: Clock) -> Clock:
+        """The clock of the part of training in which it is taken; its step is below 0 before that."""
+        first, last = (round(share * clock.total_steps) for share in self.during)
+        return Clock(clock.step - first, clock.steps_per_epoch, last - first)
+
+    def is_under_way(self, clock: Clock) -> bool:
+        """Whether this moment is in the part of training in which it is taken; the last part has no end."""
+        own = self.own(clock)
+        return own.step >= 0 and (self.during[1] >= 1 or own.step < own.total_steps)
+
+    def is_due(self, clock: Clock) -> bool:
+        """Whether it is taken in the step that comes now."""
+        return self.is_under_way(clock) and self.own(clock).step % self.every == 0

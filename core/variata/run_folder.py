@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from .assembly import assemble, build_data
-from .checkpoint import load_weights, write_json, write_tensors, write_text
+from .checkpoint import WEIGHTS, load_weights, read_tensors, write_json, write_tensors, write_text
 from .config import Spec, load_spec
 from .data import Data, DataSpec
 from .errors import DataError, RunError, VariataWarning
@@ -26,7 +26,8 @@ from .provenance import check_plugins, read_record, write_plugins
 from .sources import Live, NotSaved
 from .yaml12 import parse_file
 
-SPEC, WEIGHTS, METRICS, STATUS = "spec.yaml", "model.safetensors", "metrics.jsonl", "run.json"
+SPEC, METRICS, STATUS = "spec.yaml", "metrics.jsonl", "run.json"
+LIKELIHOODS = "log_likelihoods.safetensors"
 
 
 @dataclass
@@ -76,6 +77,9 @@ class Run:
         if data.spec.shape != self.model.spec.shape or data.spec.support != self.model.spec.support:
             now, then = (f"{list(spec.shape)}, {spec.describe()}" for spec in (data.spec, self.model.spec))
             raise DataError(f"{self.path}: the data is {now}, and was {then} when the model was trained")
+        for name in ("vocabulary", "source"):
+            if getattr(data.spec, name) != getattr(self.model.spec, name):
+                raise DataError(f"{self.path}: the data has another {name} than the model: the file was changed since")
         of_data, of_model = ((*spec.columns, spec.label) for spec in (data.spec, self.model.spec))
         for now, then in zip(of_data, of_model, strict=False):
             if now is not None and then is not None and now != then:
@@ -92,6 +96,11 @@ class Run:
                 with contextlib.suppress(ValueError):
                     rows.append(json.loads(line))
         return rows
+
+    @property
+    def log_likelihoods(self) -> Tensor | None:
+        """As `read_log_likelihoods`."""
+        return read_log_likelihoods(self.path)
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r}, {type(self.model).__name__}, {self.status})"
@@ -129,6 +138,33 @@ def save_model(folder: Path, weights: Mapping[str, Tensor], status: Mapping[str,
     """Writes the weights, then the status that says that they stand."""
     write_tensors(weights, folder / WEIGHTS)
     write_json(folder / STATUS, dict(status))
+
+
+def write_log_likelihoods(folder: Path, values: Tensor | None) -> None:
+    """Keeps log p(x) of each example beside evaluation.json; without any, those of an earlier evaluation go.
+
+    Raises:
+        RunError: the folder cannot be written.
+    """
+    path = folder / LIKELIHOODS
+    if values is not None:
+        write_tensors({"log_likelihood": values}, path)
+        return
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be removed: {error.strerror}") from error
+
+
+def read_log_likelihoods(folder: str | Path) -> Tensor | None:
+    """log p(x) of each example of the split that a run was last evaluated on, `[examples]` in float64, in their order:
+    for paired comparisons. None where it was not evaluated, or has no likelihood.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    path = Path(folder) / LIKELIHOODS
+    return read_tensors(path)["log_likelihood"] if path.is_file() else None
 
 
 def load(path: str | Path, *, plugins: Iterable[str | Path] = (), device: str = "cpu", **live: Any) -> Run:

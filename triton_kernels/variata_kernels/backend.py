@@ -122,6 +122,11 @@ def unwatched() -> bool:
     return not torch.compiler.is_compiling() and peek_interpreter_stack() is None and forward_ad._current_level < 0
 
 
+def exporting() -> bool:
+    """Whether torch.export traces: then other programs, which have no operators of ours, are to run what it sees."""
+    return getattr(torch.compiler, "is_exporting", lambda: False)()  # torch 2.6 has none
+
+
 def refuse_transforms(name: str, *tensors: Tensor | None) -> None:
     """Forward-mode derivatives of an operator would be zero without a word, and a vmap over it wrong. Not to be called
     while compiling.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from ..config import load_spec
 from ..data import Batch, DataSpec
 from ..interfaces import Autoencoder, Energy, LatentVariable, Sampler
 from ..objective import Now
+from ..sequences import PADDING, Sequences
 from ..training import Loop
 
 
@@ -58,7 +60,10 @@ def check_training(assembly: Assembly, steps: int) -> tuple[float, float]:
     batch = first_batch(assembly)
     assert assembly.data is not None
     train = assembly.data.split("train")
-    loop = Loop(model, loss, assembly.training, train, train, seed=0)
+    training = assembly.training
+    if any(phase.during != (0.0, 1.0) for phase in loss.phases(model)):  # each has its turn within these steps
+        training = replace(training, steps=steps)
+    loop = Loop(model, loss, training, train, train, seed=0)
     started = Now(loop.clock)
     value = falling(loop)
     before = value(loop, batch, started)
@@ -154,6 +159,12 @@ def check_support(x: torch.Tensor, spec: DataSpec) -> None:
         assert spec.levels is not None
         steps = (x - spec.low) / (spec.high - spec.low) * (spec.levels - 1)
         assert (steps - steps.round()).abs().max() < 1e-3, "values between the levels"
+    if spec.support == "tokens":
+        strings = Sequences(x)
+        assert (x[:, strings.tokens.shape[1] :] == PADDING).all(), "tokens after the end"
+        assert (strings.tokens == x[:, : strings.tokens.shape[1]]).all(), "tokens after the end"
+        assert ((strings.tokens > PADDING) == strings.mask).all(), "padding before the end"
+        assert x.max() < (spec.levels or 0), "tokens beyond the vocabulary"
     if spec.support in ("levels", "interval"):
         assert x.min() >= spec.low - 1e-6, "values below the least one"
         assert x.max() <= spec.high + 1e-6, "values above the greatest one"

@@ -114,7 +114,7 @@ class Feed:
 
     def _order_of_epoch(self, epoch: int) -> tuple[Tensor, ...]:
         generator = torch.Generator().manual_seed(self.seed * _ORDER_STRIDE + epoch)
-        return self.split.order(generator).split(self.size)
+        return self.split.order(generator, self.size).split(self.size)
 
     def _generator(self, number: int) -> torch.Generator:
         return torch.Generator().manual_seed(_LABELLED_STREAM + self.seed * _ORDER_STRIDE + number)

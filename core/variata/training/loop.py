@@ -14,11 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..data import Batch, Split, on_device
+from ..checkpoint import own_state
+from ..data import Batch, Split, Stream, on_device
 from ..errors import ConfigError, NonFinite, Problem, suggest
 from ..interfaces import Classifier, Loss, Network
 from ..objective import Clock, Now, Objective
-from ..processes import is_cut, world
+from ..processes import alone, is_cut, world
 from .averages import Averages
 from .compiling import CompiledMover, compile_networks
 from .faults import diagnosis, out_of_memory
@@ -73,7 +74,7 @@ class Loop:
 
     def __init__(self, model: Any, loss: Any, training: Training, train: Split, validation: Split, seed: int) -> None:
         self.model, self.loss, self.training, self.seed = model, loss, training, seed
-        self.validation, self.world = validation, world()
+        self.train, self.validation, self.world = train, validation, world()
         self.device = next((p.device for p in model.parameters()), torch.device("cpu"))
         labelled = _labelled_batch(model, train, training)
         self.feed = Feed(train, training.batch_size, seed, self.world, self.device, training.workers, labelled)
@@ -184,7 +185,8 @@ class Loop:
         of = share if of is None else of
         pieces = self._pieces(batch, share)
         for mover in self.movers:
-            if self.clock.step % mover.phase.every == 0:
+            if mover.phase.is_due(self.clock):
+                self._begin(mover)
                 self.generator = torch.get_rng_state()
                 try:
                     taken = mover.take(self.model, pieces, of, self.now, self.world, self._local_ids)
@@ -197,6 +199,16 @@ class Loop:
         self.now.advance(self.clock)
         if self.averages is not None:
             self.averages.update(self.clock.step)
+
+    def _begin(self, mover: Mover) -> None:
+        """What a phase does before it is first taken, on the first process, whose state all take."""
+        if mover.phase.begin is None or mover.phase.own(self.clock).step:
+            return
+        if self.world.first:
+            with alone():
+                mover.phase.begin(Stream(self.train, 1000, self.device))
+        for module in (self.model, self.loss):
+            self.world.broadcast(list(own_state(module).values()))
 
     @torch.no_grad()
     def validate(self, stopped: Callable[[], bool] = lambda: False) -> dict[str, float]:
@@ -319,7 +331,9 @@ class Loop:
         if split != "train":
             return row
         skipped = {"skipped": self.skipped} if self.skipped else {}
-        return row | {"lr": self.movers[0].optimizer.param_groups[0]["lr"]} | skipped
+        last = self.clock._replace(step=self.clock.step - 1)
+        mover = next((m for m in self.movers if m.phase.is_under_way(last)), self.movers[0])
+        return row | {"lr": mover.optimizer.param_groups[0]["lr"]} | skipped
 
 
 def _losses(loss: nn.Module) -> list[tuple[str, Loss]]:

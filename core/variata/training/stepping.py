@@ -81,7 +81,7 @@ class Mover(ABC):
         parameters: Sequence[nn.Parameter] = (),
     ) -> None:
         if not phase.parameters:
-            raise ConfigError(Problem(f"phase {phase.name} has no parameter to move", "loss"))
+            raise ConfigError(Problem(f"phase {phase.name} has no parameter to move, or all are frozen", "loss"))
         self.phase, self.recipe, self.device = phase, recipe, device
         self.clip, self.clip_value = (clip, clip_value) if phase.clip else (None, None)
         self.parameters = parameters
@@ -101,13 +101,16 @@ class Mover(ABC):
 
     def rate(self, clock: Clock) -> float:
         """The learning rate at a moment."""
-        return self.recipe.lr(clock) if isinstance(self.recipe.lr, Schedule) else self.recipe.lr
+        if not isinstance(self.recipe.lr, Schedule):
+            return self.recipe.lr
+        own = self.phase.own(clock)
+        return self.recipe.lr(own._replace(step=max(0, own.step)))
 
     def set_rate(self, clock: Clock) -> None:
         """Gives the optimiser the learning rate of a moment, where it changes."""
         if isinstance(self.recipe.lr, Schedule):
             for group in self.optimizer.param_groups:
-                group["lr"] = self.recipe.lr(clock)
+                group["lr"] = self.rate(clock)
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The precision that the whole loss is computed in."""

@@ -24,8 +24,8 @@ from variata import Batch, ConfigError, DataSpec, Problem
 class Leaf(nn.Module, ABC):
     """K laws of one variable, for each leaf of a circuit. Given: `data`, `leaves` (how many) and `units` (K).
 
-    `models` names the kinds of values that these are laws of, `countable` says whether all parameters are
-    log-probabilities of outcomes, which expectation maximisation can count.
+    `models` names the kinds of values that these are laws of, `countable` says whether expectation maximisation can
+    move all parameters: they are log-probabilities of outcomes, which it counts, or those of `Moments`.
     """
 
     models: ClassVar[tuple[str, ...]]
@@ -66,6 +66,19 @@ class Leaf(nn.Module, ABC):
     @abstractmethod
     def normalise_(self) -> None:
         """Brings parameters that stand for log-probabilities to them; no law is changed."""
+
+
+class Moments(Leaf, ABC):
+    """Laws that are no tables of outcomes. Without `normalise` the gradient of log p(x) with respect to `theta`
+    `[leaves, statistics, units]` is a law's share of the example times statistics T(x), of which the first is 1; the
+    leaf itself turns what expectation maximisation sums of these into parameters."""
+
+    theta: nn.Parameter
+
+    @abstractmethod
+    def maximise_(self, statistics: Tensor, lr: float) -> None:
+        """Goes a part `lr` of the way, in expected statistics, to the most likely laws, from sums of the shape of
+        `theta`. A law that has no share in any example stays as it is."""
 
 
 class Discrete(Leaf, ABC):
@@ -144,13 +157,17 @@ class _Counted(Discrete, ABC):
         for batch in stream:
             x = batch.x.flatten(1).T[variable]
             seen = ~x.isnan()
-            counts += (self.outcomes(self.level(x.masked_fill(~seen, self.low))) * seen[..., None]).sum(1)
+            counts += self.totals(self.level(x.masked_fill(~seen, self.low)), seen)
         laws = ((counts + 1) / (counts + 1).sum(1, keepdim=True)).log()
         self.theta.copy_((self.theta + laws[:, :, None]).log_softmax(1))
 
     @torch.no_grad()
     def normalise_(self) -> None:
         self.theta.copy_(self.theta.log_softmax(1))
+
+    def totals(self, level: Tensor, seen: Tensor) -> Tensor:
+        """The sum of T(x) over the examples that are seen, `[leaves, outcomes]`."""
+        return (self.outcomes(level) * seen[..., None]).sum(1)
 
     @abstractmethod
     def outcomes(self, level: Tensor) -> Tensor:
@@ -214,6 +231,11 @@ class Categorical(_Counted):
     def forward(self, x: Tensor, normalise: bool = True) -> Tensor:
         rows = torch.arange(self.leaves, device=x.device)[:, None] * self.levels + self.level(x).long()
         return nn.functional.embedding(rows, self.log_probabilities(normalise).flatten(0, 1))
+
+    def totals(self, level: Tensor, seen: Tensor) -> Tensor:
+        """As the sum of `outcomes`, without an array of all of them: there may be 256 of every pixel."""
+        counts = torch.zeros(len(level), self.levels, device=level.device, dtype=level.dtype)
+        return counts.scatter_add_(1, level.long(), seen.to(counts))
 
     def outcomes(self, level: Tensor) -> Tensor:
         return nn.functional.one_hot(level.long(), self.levels).to(level.dtype)

@@ -128,13 +128,15 @@ class Circuit(Marginals, Sampler, Prepares):
         self.leaves.normalise_()
 
     def layers(self) -> Layers:
-        """The structure in layers, made again whenever its arrays were written to.
+        """The structure in layers, made again whenever its arrays were written to; while tracing, as it was before.
 
         Raises:
             NotPrepared: the structure is to be learned from data, and was not.
         """
         arrays = self.variable, self.owner, self.product, self.child
         made_of = [(array, array._version) for array in arrays]
+        if torch.compiler.is_compiling() and self._layers is not None:
+            return self._layers
         if not all(old is new and then == now for (old, then), (new, now) in zip(self._made_of, made_of, strict=True)):
             if not self.prepared:
                 raise NotPrepared("this circuit's structure is not known yet: call variata.prepare(model, data)")
@@ -156,6 +158,10 @@ class Circuit(Marginals, Sampler, Prepares):
         layers = self.layers()
         values = self._leaf_values(*self._evidence(x, observed), normalise)
         return layers.upward(values, self.log_weights(normalise))[0]
+
+    def log_root(self, values: Tensor) -> Tensor:
+        """What the root comes to, `[batch]`, from a logarithm for each unit of each leaf, `[leaves, batch, units]`."""
+        return self.layers().upward(values, self.log_weights())[0]
 
     def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         return self.log_density(x)
@@ -255,7 +261,7 @@ class Circuit(Marginals, Sampler, Prepares):
         missing = flat.isnan()
         if observed is not None:
             seen = observed.expand_as(x).flatten(1) & ~missing
-        elif missing.any():
+        elif torch.compiler.is_compiling() or missing.any():  # a graph has to do for both
             seen = ~missing
         else:
             return flat, None

@@ -21,7 +21,7 @@ def render_svg(graph: Graph, theme: Theme = "auto") -> str:
     size = f'width="{picture.width:.0f}" height="{picture.height:.0f}"'
     view = f'viewBox="0 0 {picture.width:.0f} {picture.height:.0f}"'
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" class="variata-graph" role="img" {size} {view}>']
-    parts += [f"<title>{escape(graph.title)}: training and inference</title>", f"<style>{_style(theme)}</style>"]
+    parts += [f"<title>{escape(graph.title)}: training and inference</title>", f"<style>{style(theme)}</style>"]
     parts += ['<rect class="paper" width="100%" height="100%"/>']
     parts += [_line(line) for line in picture.lines]
     parts += [_box(box) for box in picture.boxes]
@@ -29,7 +29,9 @@ def render_svg(graph: Graph, theme: Theme = "auto") -> str:
     return "\n".join([*parts, "</svg>", ""])
 
 
-def _style(theme: Theme) -> str:
+def style(theme: Theme) -> str:
+    """The rules of CSS that give graphs their colours; a page that holds many needs them once."""
+
     def colours(of: dict[str, str]) -> str:
         rules = [f"--{name}:{value}" for name, value in of.items()]
         return f".variata-graph{{{';'.join(rules)}}}"
@@ -38,11 +40,11 @@ def _style(theme: Theme) -> str:
     if theme == "auto":
         rules.append(f"@media (prefers-color-scheme:dark){{{colours(DARK)}}}")
     scope = ".variata-graph"
-    rules += [f"{scope} text{{font-family:Helvetica,Arial,'DejaVu Sans',sans-serif;stroke:none}}"]
+    rules += [f"{scope} text{{font-family:Helvetica,Arial,'DejaVu Sans',sans-serif}}"]
     rules += [f"{scope} rect.paper{{fill:var(--paper)}}"]
     for name in ("ink", "quiet", "extra"):
-        rules.append(f"{scope} .{name}{{stroke:var(--{name});fill:none}}{scope} text.{name},{scope} .head.{name}")
-        rules[-1] += f"{{fill:var(--{name})}}"
+        rules.append(f"{scope} .{name}{{stroke:var(--{name});fill:none}}{scope} .head.{name}{{fill:var(--{name})}}")
+        rules.append(f"{scope} text.{name}{{fill:var(--{name});stroke:none}}")
     rules += [f"{scope} rect.box{{fill:var(--fill);stroke-width:1.3}}{scope} .noise{{stroke-dasharray:4 3}}"]
     rules += [f"{scope} .term{i}{{stroke:{colour};fill:none;stroke-width:1.8}}" for i, colour in enumerate(TERMS)]
     return "".join(rules)

@@ -118,7 +118,7 @@ class GSN(DenoisingChain):
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """The hidden layers `[batch, units]`, side by side, after as many steps with x held as reach the top."""
-        layers, biases = [x.flatten(1), *self.memory(len(x))], self.biases(y)
+        layers, biases = [x.flatten(1), *self.memory(x.shape[0])], self.biases(y)
         for _ in range(self.reach):
             layers = self.passed(layers, biases, noisy=False)
         return torch.cat(layers[1:], dim=1)

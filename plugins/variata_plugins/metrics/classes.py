@@ -27,7 +27,7 @@ class Classes(Metric):
     """ "class_coverage[lenet]", and "class_agreement[lenet]" of a model that is told the class.
 
     Args:
-        samples: how many are drawn; of a conditional model, equally many for each class.
+        samples: how many are drawn; of a model that draws by class, equally many for each class.
         least: the share of samples that makes a class present.
         steps: of training the network.
     """
@@ -50,7 +50,7 @@ class Classes(Metric):
         notes = fitted(self.extractor, data)
         assert classes is not None  # the extractor refuses data without labels
         self.extractor.to(device_of(model))
-        asked = torch.arange(self.samples) % classes if model.conditional else None
+        asked = torch.arange(self.samples) % classes if model.conditional or model.by_class else None
         told = []
         for start in range(0, self.samples, _BLOCK):
             count = min(_BLOCK, self.samples - start)

@@ -18,11 +18,11 @@ import torch
 from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
-from variata import ConfigError, Network, Problem, Shape
+from variata import ConfigError, Layered, Network, Problem, Shape
 
 from .activations import Activation, activation_of
 from .conditioning import Conditioning, FiLM, added_features
-from .normalization import Norm, Rate, constrained, norm_of
+from .normalization import Norm, Rate, check_bare, constrained, norm_of
 
 
 def _odd(value: int) -> int:
@@ -35,7 +35,7 @@ Channels = Annotated[Sequence[PositiveInt], Field(min_length=1)]
 Kernel = Annotated[PositiveInt, AfterValidator(_odd)]
 
 
-class Conv(Network):
+class Conv(Layered):
     """Strided convolutions, then one linear layer to the output's shape.
 
     Args:
@@ -75,6 +75,7 @@ class Conv(Network):
         between = _Between(activation, condition if conditioning == "film" else None, norm, dropout, spectral_norm)
         self.concatenates = added_features(condition, conditioning) > 0
         widths = [input[0] + added_features(condition, conditioning), *channels]
+        self.beside = {"norm": norm != "none", "dropout": dropout, "residual": residual, "condition": condition}
         self.stages = nn.ModuleList()
         for before, after in pairwise(widths):
             layer = nn.Conv2d(before, after, kernel, stride=2, padding=kernel // 2, bias=between.bias)
@@ -89,6 +90,11 @@ class Conv(Network):
         for stage in self.stages:
             h = stage(h, y)
         return self.last(h.flatten(1)).unflatten(1, self.output)
+
+    def chain(self) -> Sequence[tuple[nn.Module, nn.Module]]:
+        check_bare(self, self.beside)
+        stages = [stage for stage in self.stages if isinstance(stage, _Stage)]
+        return [*((stage.layer, stage.between.activation) for stage in stages), (self.last, nn.Identity())]
 
 
 class ConvTranspose(Network):

@@ -10,14 +10,14 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from variata import Network, Shape
+from variata import Layered, Shape
 
 from .activations import Activation, activation_of
 from .conditioning import Conditioning, FiLM, added_features
-from .normalization import Norm, Rate, constrained, norm_of
+from .normalization import Norm, Rate, check_bare, constrained, norm_of
 
 
-class MLP(Network):
+class MLP(Layered):
     """Rumelhart, Hinton and Williams (1986), Learning representations by back-propagating errors.
 
     Args:
@@ -46,6 +46,7 @@ class MLP(Network):
         super().__init__(input, output, condition)
         self.concatenates = added_features(condition, conditioning) > 0
         self.couples_batch = norm == "batch" and len(hidden) > 0
+        self.beside = {"norm": norm != "none", "dropout": dropout, "condition": condition}
         widths = [math.prod(input) + added_features(condition, conditioning), *hidden]
         layers = [nn.Linear(*pair, bias=norm != "batch") for pair in pairwise(widths)]  # batch norm has its own
         self.layers = nn.ModuleList(constrained(layer, spectral_norm) for layer in layers)
@@ -65,3 +66,7 @@ class MLP(Network):
             h = self.activation(h if self.films is None else self.films[i](h, y))
             h = h if self.dropout is None else self.dropout(h)
         return self.last(h).unflatten(1, self.output)
+
+    def chain(self) -> Sequence[tuple[nn.Module, nn.Module]]:
+        check_bare(self, self.beside)
+        return [*((layer, self.activation) for layer in self.layers), (self.last, nn.Identity())]

@@ -17,6 +17,7 @@ Spectral Normalization for Generative Adversarial Networks, arXiv:1802.05957. Sr
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import torch
@@ -24,6 +25,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm
 from torch.nn.utils.parametrizations import spectral_norm
+
+from variata import ConfigError, Network, Problem
 
 Norm = Literal["none", "batch", "group", "layer"]
 Rate = Annotated[float, Field(ge=0, lt=1)]
@@ -69,3 +72,14 @@ def norm_of(name: Norm, features: int) -> nn.Module:
 def constrained(layer: nn.Module, spectral: bool) -> nn.Module:
     """The layer, with its spectral norm held at 1 where that is asked for."""
     return spectral_norm(layer) if spectral else layer
+
+
+def check_bare(network: Network, beside: Mapping[str, object]) -> None:
+    """Refuses a network that has something beside layers and nonlinearities.
+
+    Raises:
+        ConfigError: naming it.
+    """
+    if found := [name for name, value in beside.items() if value]:
+        message = f"a chain of layers alone is asked for, and this {type(network).__name__} has {', '.join(found)} too"
+        raise ConfigError(Problem(f"{message}: leave that out"))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from variata import ConfigError, Marginals, Unsupported, load
 
-from .commands import Files, Out, RunArgument, check_out, save_arrays
+from .commands import Files, RunArgument, check_out, save_arrays
 from .figures import draw_grid, draw_rows
 
 Side = Literal["left", "right", "top", "bottom"]
@@ -24,7 +24,7 @@ def inpaint(
     run: RunArgument,
     n: Annotated[int, typer.Option("-n", min=1, help="How many test examples.")] = 16,
     hide: Annotated[Side, typer.Option(help="Which half is hidden; of a table, left or right.")] = "bottom",
-    out: Out = Path("inpainted.png"),
+    out: Annotated[Path, typer.Option("--out", help="A .png picture, or an .npz of numbers.")] = Path("inpainted.png"),
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the draws.")] = 0,
     plugin: Files = None,
 ) -> None:

@@ -8,7 +8,9 @@ of log p, a difference between the data and the model, is estimated by Markov ch
 
 Here, in the order of reading: the units (`units.py`: what v is), the model (`model.py`), its constant by enumeration
 (`partition.py`); then the losses: what they share (`contrastive.py`), chains that start at the data (`cd.py`), chains
-that are kept (`pcd.py`), and kept ones at several temperatures (`tempering.py`); and pictures (`pictures.py`).
+that are kept (`pcd.py`), and kept ones at several temperatures (`tempering.py`). Machines on top of one another are a
+deep belief network (`belief.py`), trained layer by layer (`greedy.py`), with a bound on its log-likelihood
+(`bound.py`). Pictures of weights are in `pictures.py`.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import TYPE_CHECKING
 from variata import Component, Kind, hookimpl
 
 if TYPE_CHECKING:
-    from variata import RunContext
+    from variata import MetricsContext, RunContext
 
 _HERE = "variata_plugins.rbm"
 
@@ -32,7 +34,7 @@ def variata_kinds() -> list[Kind]:
 
 @hookimpl
 def variata_components() -> list[Component]:
-    """The model, its units, and three estimates of its gradient."""
+    """The models, the units, three estimates of the gradient, and what trains and measures layers of machines."""
     return [
         Component("model", "rbm", f"{_HERE}.model:RBM", "Restricted Boltzmann machine with binary hidden units"),
         Component("units", "binary", f"{_HERE}.units:BinaryUnits", "0 or 1"),
@@ -40,6 +42,11 @@ def variata_components() -> list[Component]:
         Component("loss", "cd", f"{_HERE}.cd:ContrastiveDivergence", "Contrastive divergence of k sweeps"),
         Component("loss", "pcd", f"{_HERE}.pcd:PersistentContrastiveDivergence", "The same with chains that are kept"),
         Component("loss", "pt_pcd", f"{_HERE}.tempering:TemperedPCD", "Kept chains at several temperatures"),
+        Component("model", "deep_belief_network", f"{_HERE}.belief:DeepBeliefNetwork", "Boltzmann machines in layers"),
+        Component("loss", "greedy", f"{_HERE}.greedy:Greedy", "Layer by layer, each by a loss of its own"),
+        Component(
+            "metric", "deep_belief_bound", f"{_HERE}.bound:DeepBeliefBound", "Of a deep belief network's log p(x)"
+        ),
     ]
 
 
@@ -50,8 +57,16 @@ def variata_presets() -> Path:
 
 
 @hookimpl
+def variata_default_metrics(context: MetricsContext) -> list[str]:
+    """Of a deep belief network, the bound."""
+    from .belief import DeepBeliefNetwork
+
+    return ["deep_belief_bound"] if isinstance(context.model, DeepBeliefNetwork) else []
+
+
+@hookimpl
 def variata_run_ended(context: RunContext) -> None:
-    """Leaves filters.png in the run of a Boltzmann machine."""
+    """Leaves filters.png in the run of a Boltzmann machine, and one for each further layer."""
     from .pictures import draw_run
 
     draw_run(context)

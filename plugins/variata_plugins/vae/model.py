@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from variata import (
+    ConfigError,
     DataSpec,
     Decoder,
     Encoder,
@@ -21,19 +22,21 @@ from variata import (
     Features,
     LatentVariable,
     Prior,
+    Problem,
     Terms,
     asked_condition,
     conditions_of,
     default,
     given_condition,
     make,
+    registry,
     rsample_and_kl,
 )
 
 
 class VAE(LatentVariable):
     """A variational autoencoder. The encoder reads the features of an example (`variata.Features`): the example itself,
-    or, of the row of a table, what networks can see of it.
+    or, of the row of a table, what networks can see of it. Strings are for encoders that say that they read them.
 
     Args:
         data: what an example is.
@@ -44,10 +47,11 @@ class VAE(LatentVariable):
         condition: let encoder, prior and decoder depend on the data's labels (or condition vectors).
 
     Raises:
-        ConfigError: a condition is asked for and the data has none.
+        ConfigError: a condition is asked for and the data has none; or it is strings, which the encoder cannot read.
     """
 
     tables = True
+    sequences = True
 
     def __init__(
         self,
@@ -65,6 +69,11 @@ class VAE(LatentVariable):
         given: dict[str, Any] = {"data": data, "latent": latent, "condition": shape}
         self.features = Features(data)
         self.encoder = make(encoder, **{**given, "data": self.features.spec})
+        if data.support == "tokens" and not getattr(self.encoder, "sequences", False):
+            takers = ", ".join(registry().able("encoder", "sequences"))
+            remedy = f"use an encoder for it ({takers})" if takers else "choose other data"
+            message = f"{type(self.encoder).__name__} reads numbers, and the data is {data.describe()}: {remedy}"
+            raise ConfigError(Problem(message, "model.encoder"))
         self.decoder = make(decoder, **given)
         self.prior = make(prior, **given)
         self.conditions = conditions

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..backend import operator, refuse_transforms
+from ..backend import exporting, operator, refuse_transforms
+from . import reference
 
 SCHEMA = "(Tensor a, Tensor b) -> Tensor"
 BACKWARD_SCHEMA = "(Tensor a, Tensor b, Tensor out, Tensor grad) -> (Tensor, Tensor)"
@@ -61,6 +62,8 @@ def log_matmul_exp(a: Tensor, b: Tensor) -> Tensor:
     Returns:
         `[*batch, m, n]`.
 
+    In torch.export the formula itself stands in the graph, in `m * k * n` memory.
+
     Raises:
         ValueError: shapes or types that do not fit.
         NotImplementedError: under vmap or a forward-mode derivative. A second derivative raises too.
@@ -70,6 +73,8 @@ def log_matmul_exp(a: Tensor, b: Tensor) -> Tensor:
             f"log_matmul_exp takes [*batch, m, k] and [*batch, k, n] of one real type, not {a.dtype} {tuple(a.shape)} "
             f"and {b.dtype} {tuple(b.shape)}"
         )
+    if exporting():
+        return reference.log_matmul_exp(a, b)
     if not torch.compiler.is_compiling():
         refuse_transforms("log_matmul_exp", a, b)
     batch = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])
