@@ -44,6 +44,7 @@ ABOUT: dict[str, dict[str, Any]] = {
         "siblings": {"encoder": RELAXED},
         "reference": Rows,
     },
+    "prior/circuit": {"latent": 6, "siblings": {"encoder": ONE_HOT}},
     "prior/vamp": {"options": {"components": 3}},
     "model/rbm": {"preset": "rbm"},
     "model/circuit": {"preset": "rat_spn"},
