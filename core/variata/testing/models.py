@@ -16,11 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..assembly import Builder, assemble, finish
+from ..assembly import Builder, assemble, finish, prepare
 from ..config import load_spec
 from ..data import Batch, DataSpec, Shape
 from ..errors import NotPrepared, Unsupported, UserError
-from ..interfaces import Autoencoder, Classifier, Density, Energy, LatentVariable, Marginals, Prepares, Sampler
+from ..interfaces import Autoencoder, Classifier, Density, Energy, LatentVariable, Marginals, Sampler
 from ..training import Loop, Training
 from .laws import DRAWS, NotApplicable
 from .losses import check_resuming, in_preset
@@ -124,9 +124,7 @@ def check_bound(subject: Subject) -> None:
 
 def _train_a_little(model: Any, part: Any, batch: Batch) -> None:
     loss = Builder().construct(part, {"model": model, "data": model.spec})
-    for module in loss.modules():
-        if isinstance(module, Prepares):
-            module.prepare([batch])
+    prepare(loss, [batch])
     split = PartnerData(model.spec, batch.x, batch.y).split("train")
     loop = Loop(model, loss, Training(optimizer=Descent(), clip=10.0), split, split, seed=0)
     for _ in range(100):

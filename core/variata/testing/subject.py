@@ -15,7 +15,7 @@ from ..assembly import Builder, prepare
 from ..config import load_part, load_spec
 from ..data import Batch, DataSpec, Shape
 from ..errors import ConfigError, UserError
-from ..interfaces import Decoder, Finishes
+from ..interfaces import Decoder, Finishes, Prepares
 from ..plugins import Entry, registry
 from ..sequences import END, UNKNOWN, Vocabulary
 from .laws import NotApplicable
@@ -214,11 +214,14 @@ def learned(part: Any, spec: DataSpec, latent: int, condition: Shape | None) -> 
     """The part, once what it learns from data outside of training is learned from made-up examples."""
     y = conditions(spec, condition, 4 * BATCH)
     batches = [Batch(examples(spec, 4 * BATCH), y[0] if y else None)]
+    modules = list(part.modules()) if isinstance(part, nn.Module) else [part]
     if isinstance(part, nn.Module):
         prepare(part, batches)
-        for module in part.modules():
-            if isinstance(module, Finishes):
-                module.finish(GaussianPartner(spec, latent=latent, condition=condition), batches)
+    elif isinstance(part, Prepares):
+        part.prepare(batches)
+    for module in modules:
+        if isinstance(module, Finishes):
+            module.finish(GaussianPartner(spec, latent=latent, condition=condition), batches)
     return part
 
 
