@@ -24,7 +24,7 @@ from variata_plugins.comparison.record import (
 from variata_plugins.graphs.structure import graph_of
 from variata_plugins.graphs.svg import render_svg
 
-HOSTILE = "<script>alert('name')</script> & \"quoted\" $x$ {{ 7 * 7 }}"
+HOSTILE = "<script>alert('name')</script> & \"quoted\" $x$ {{ 7 * 7 }} 模型"
 YAML = "model:\n  use: vae\n  latent: {latent}\n  note: '</pre><script>alert(\"yaml\")</script>'\nseed: 0\n"
 FAILURE = "</li><img src=x onerror=alert('failure')> the loss became NaN at step 7"
 REASON = "densities of other things: <b>counting</b>; lebesgue"

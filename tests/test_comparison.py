@@ -5,21 +5,26 @@ from __future__ import annotations
 import csv
 import io
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
 import variata
-from support import SMALL, refused
+from support import SMALL, of_process, refused
 from variata import RunError, load_file, registry
+from variata_plugins.comparison import command as command_module
 from variata_plugins.comparison.command import carry_out
 from variata_plugins.comparison.measures import COINS, Drawn, settings_of
-from variata_plugins.comparison.nearest import NearestTraining, nearest
 from variata_plugins.comparison.plan import Request, make_plan
 from variata_plugins.comparison.record import Budget, Comparison, Figure, read_comparison
 from variata_plugins.comparison.statistics import half_width, paired, student_t
 from variata_plugins.comparison.tables import tables_of, tidy_csv, wide_csv
+from variata_plugins.metrics.nearest import NearestTraining, nearest
 
 
 def test_log_p_of_each_example_is_kept_and_its_mean_is_the_figure(tmp_path, without_pictures):
@@ -37,8 +42,14 @@ def test_log_p_of_each_example_is_kept_and_its_mean_is_the_figure(tmp_path, with
     assert json.loads((tmp_path / "run" / "evaluation.json").read_text())["settings"]["split"] == "validation"
 
 
-QUICK = ("--epochs", "1", "--evaluate", "samples=2", "--evaluate", "metrics=[sample_statistics, reconstruction_error]")
-SMALL_NETS = ("model.latent=2",)
+METRICS = "metrics=[{use: sample_statistics, samples: 500}, reconstruction_error]"
+QUICK = ("--epochs", "1", "--evaluate", "samples=2", "--evaluate", METRICS)
+
+
+@pytest.fixture(autouse=True)
+def without_page(monkeypatch) -> None:
+    """It is written for `record`, and its own tests are in test_report.py."""
+    monkeypatch.setattr(command_module, "write_report", lambda out: None)
 
 
 def parts_file(folder: Path) -> Path:
@@ -75,7 +86,7 @@ def record(tmp_path_factory) -> tuple[Comparison, Path]:
         seeds=2,
         budget=Budget(kind="epochs", value=1),
     )
-    texts = ("samples=2", "metrics=[sample_statistics, reconstruction_error]")
+    texts = ("samples=2", METRICS)
     off = pytest.MonkeyPatch()
     off.setattr(next(p for p in registry().plugins if p.name == "pictures"), "status", "off")
     try:
@@ -100,7 +111,9 @@ def test_the_record_reads_back_as_it_was_written(record):
         if model.status == "ok":
             assert all((out / run.folder / "spec.yaml").is_file() for run in model.runs)
             assert (out / model.graph).is_file()
+            assert (out / model.graph).with_suffix(".png").is_file()
     assert all((out / picture.file).is_file() for picture in found.pictures)
+    assert "broke at step 3" in (out / "report.html").read_text(encoding="utf-8")
     assert {picture.what for picture in found.pictures if picture.model == "vae"} == {
         *("samples", "reconstructions", "interpolation", "nearest")
     }
@@ -205,7 +218,7 @@ def test_runs_are_read_as_any_others(record):
 def test_what_was_done_is_not_done_again(command, tmp_path, without_pictures):
     words = ("compare", "vae", "model.latent=2", *QUICK, "--out", tmp_path / "out")
     status, out, err = command(*words)
-    assert (status, out.splitlines()[0]) == (0, str(tmp_path / "out" / "comparison.json"))
+    assert (status, out.splitlines()[0]) == (0, str(tmp_path / "out" / "report.html"))
     assert "1/1 vae, seed 0: done" in err
     weights = tmp_path / "out" / "runs" / "vae-seed0" / "model.safetensors"
     before, first = weights.stat().st_mtime_ns, read_comparison(tmp_path / "out")
@@ -219,6 +232,13 @@ def test_what_was_done_is_not_done_again(command, tmp_path, without_pictures):
     lines = refused(command("compare", "vae", "model.latent=3", *QUICK, "--out", tmp_path / "out"))
     assert "vae-seed0: was begun with model.latent=2, and this asks for 3" in lines[0]
     assert lines[-1] == "choose another --out, to keep both"
+
+
+def test_a_preset_is_one_where_a_folder_has_its_name_too(command, tmp_path, monkeypatch, without_pictures):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "vae").mkdir()
+    assert command("compare", "vae", "model.latent=2", *QUICK, "-q")[0] == 0
+    assert read_comparison(tmp_path / "comparisons" / "vae").models[0].trained_here
 
 
 def test_a_grid_trains_each_combination_and_runs_may_stand_beside_it(command, tmp_path, without_pictures):
@@ -294,6 +314,7 @@ def test_models_that_cannot_share_the_data_are_named_together_with_the_reason(co
         (("vae", "--grid", "train.epochs=1,2"), "models are compared at the same budget"),
         (("vae", "--grid", "loss.beta=1,two"), "loss.beta"),
         (("vea",), "there is no preset or file 'vea', did you mean vae?"),
+        (("nothere.yaml", "vae"), "nothere: there is no file 'nothere.yaml'"),
         (("vae", "vae"), "vae is named twice"),
         (("loss.beta=4",), "name the models to compare"),
         (("vae", "--epochs", "1", "--steps", "2"), "one of them is the budget: --epochs and --steps are given"),
@@ -319,6 +340,65 @@ def test_a_folder_of_something_else_is_left_alone(command, tmp_path):
     assert "is not empty, and no comparison; choose another --out" in line
     with pytest.raises(RunError, match="is mine the --out of a comparison"):
         read_comparison(Path("mine"))
+
+
+def test_a_split_without_examples_is_refused(command, tmp_path):
+    words = ("compare", "vae", "data.validation=0", "--evaluate", "split=validation", "--out", tmp_path / "out")
+    (line,) = refused(command(*words))
+    assert "the split validation has no examples to compare models on" in line
+
+
+# Parts of anybody's
+
+
+class Noise(variata.Sampler):
+    """Can draw, and nothing else."""
+
+    def __init__(self, data):
+        super().__init__(data)
+        self.level = torch.nn.Parameter(torch.zeros(()))
+
+    def sample(self, n, condition=None):
+        return torch.bernoulli(self.level.sigmoid().expand(n, *self.spec.shape))
+
+
+class Level(variata.OnePhaseLoss):
+    def forward(self, model, batch, now):
+        return variata.Objective({"level": variata.Term((model.level.sigmoid() - batch.x.flatten(1).mean(1)).square())})
+
+
+class Broken(variata.Metric):
+    def measure(self, model, data, settings):
+        return {"broken": 1 / 0}
+
+
+def test_models_and_metrics_of_anybody_are_compared_and_what_breaks_is_a_reason(command, tmp_path, without_pictures):
+    file = tmp_path / "noise.yaml"
+    file.write_text("data: {use: digits, binarize: dynamic}\nmodel: noise\nloss: level\ntrain: {epochs: 1}\n")
+    parts = [variata.Component("model", "noise", Noise), variata.Component("loss", "level", Level)]
+    words = ("compare", file, "gan", "--epochs", "1", "--out", tmp_path / "out", "-q", "--evaluate")
+    with variata.plugin([*parts, variata.Component("metric", "broken", Broken)]):
+        status, _, err = command(
+            *words, "metrics=[broken, {use: sample_statistics, samples: 1500}, reconstruction_error]"
+        )
+    assert (status, err) == (0, "")
+    found = read_comparison(tmp_path / "out")
+    assert found.models[0].capabilities == ["Sampler"]
+    assert of(found, "noise", "sample_distinct")[0].value == 1.0  # none is drawn twice
+    assert of(found, "noise", "Broken")[0].absent == "Noise: ZeroDivisionError: division by zero"
+    assert of(found, "noise", "reconstruction_mse")[0].absent == "Noise: no reconstructions"
+    assert found.models[0].note == 'its own configuration says data.binarize="dynamic"'  # grey is what both can take
+    assert [view.name for view in found.data.views] == ["grey"]
+    assert (tmp_path / "out" / found.models[0].graph).is_file()
+
+
+def test_data_that_a_configuration_asked_for_and_did_not_get_is_said(command, tmp_path, without_pictures):
+    words = ("compare", "vae", "ae", "model.latent=2", *QUICK, "--out", tmp_path / "out", "-q")
+    assert command(*words)[0] == 0
+    found = read_comparison(tmp_path / "out")
+    assert [model.note for model in found.models] == ["", 'its own configuration says data.binarize="none"']
+    assert found.data.views[0].models == ["vae", "ae"]
+    assert [group.models for group in found.groups if group.metric == "reconstruction_mse"] == [["vae", "ae"]]
 
 
 # The mathematics
@@ -382,3 +462,57 @@ def test_grey_samples_are_coins_of_the_right_probability():
     drawn = Drawn(Fixed(grey, x), grey, torch.rand(3, 1, 8, 8))
     first = drawn.sample(2)
     assert torch.equal(torch.cat([first, drawn.sample(1)]), drawn.again().sample(3))  # one after the other
+
+
+# Kills and processes
+
+
+def without_times(record: Comparison) -> list[Figure]:
+    return [figure for figure in record.figures if figure.unit != "seconds"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["interrupted", "killed"])
+def test_what_was_stopped_goes_on_and_ends_with_the_same_figures(tmp_path, number):
+    words = ["compare", "vae", "rbm", "train.checkpoint_every=5", "--epochs", "40", *QUICK[2:4], "--evaluate"]
+    words += [METRICS, "--out"]
+    program = [sys.executable, "-m", "variata", *words, str(tmp_path / "stopped")]
+    process = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    checkpoints = tmp_path / "stopped" / "runs" / "rbm-seed0" / "checkpoints"
+    while not checkpoints.is_dir() or not list(checkpoints.glob("step-*")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, err = process.communicate()
+    if number == signal.SIGINT:
+        assert process.returncode == 130
+        assert "stopped; the same command goes on: variata compare vae rbm" in err
+    begun = read_comparison(tmp_path / "stopped")
+    assert [model.status for model in begun.models] == ["ok", "skipped"]
+    assert not begun.complete
+    again = of_process(*words, str(tmp_path / "stopped"))
+    assert again.returncode == 0, again.stderr
+    assert "1 of 2 were done before" in again.stderr
+    whole = of_process(*words, str(tmp_path / "whole"))
+    assert whole.returncode == 0, whole.stderr
+    assert without_times(read_comparison(tmp_path / "stopped")) == without_times(read_comparison(tmp_path / "whole"))
+
+
+@pytest.mark.slow
+def test_processes_find_what_one_finds_and_one_that_dies_takes_nothing_with_it(tmp_path):
+    file = parts_file(tmp_path)
+    file.write_text(
+        file.read_text().replace(
+            "raise RuntimeError('broke at step 3')", "__import__('os').kill(__import__('os').getpid(), 9)"
+        )
+    )
+    (tmp_path / "dying.yaml").write_text("extends: vae\nloss: {use: failing}\n")
+    words = ["compare", "vae", "rbm", "gan", *QUICK]
+    both = of_process(*words, tmp_path / "dying.yaml", "--plugin", file, "--jobs", "2", "--out", tmp_path / "two")
+    one = of_process(*words, "--out", tmp_path / "one")
+    assert (both.returncode, one.returncode) == (1, 0), both.stderr
+    found = read_comparison(tmp_path / "two")
+    assert [model.status for model in found.models] == ["ok", "ok", "ok", "failed"]
+    assert "its process was ended by SIGKILL" in found.models[-1].failure
+    others = [figure for figure in without_times(found) if figure.model != "dying"]
+    assert others == without_times(read_comparison(tmp_path / "one"))

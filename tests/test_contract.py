@@ -19,9 +19,6 @@ ELSEWHERE = {
     "data/table": "tests/test_tables.py: it needs a file",
     "data/text": "tests/test_text.py: it needs a file",
     "data/pairs": "tests/test_text.py: it needs a file",
-    "data/reversal": "tests/test_text.py",
-    "data/copy": "tests/test_text.py",
-    "data/docstrings": "tests/test_text.py",
     "logger/csv": "tests/test_loggers.py",
     "logger/tensorboard": "tests/test_loggers.py",
 }

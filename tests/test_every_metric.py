@@ -27,6 +27,7 @@ OPTIONS = {
     **{name: {"votes": 20, "batch": 8} for name in ("factor_vae_score", "beta_vae_score")},
     "parzen": {"samples": 100},
     "sample_statistics": {"samples": 100},
+    "nearest_training": {"samples": 100},
     "latent_ais": {"steps": 4, "chains": 2, "examples": 40, "simulated": 10},
     "classes": {"samples": 100, "steps": 20},
 }

@@ -16,9 +16,21 @@ from torch.autograd.functional import jacobian
 from torch.distributions import kl_divergence
 
 import variata
-from variata import DataSpec, DiagonalNormal, StandardNormal, rsample_and_kl
+from variata import (
+    Batch,
+    Clock,
+    DataSpec,
+    DiagonalNormal,
+    LatentVariable,
+    Now,
+    StandardNormal,
+    Terms,
+    rsample_and_kl,
+)
+from variata_plugins.bounds.iwae import IWAE
 from variata_plugins.flows.autoregressive import MaskedSteps
 from variata_plugins.flows.bijection import Bijection, Reversed
+from variata_plugins.flows.flow import ConstantMap, Flow
 from variata_plugins.flows.iaf import IAF
 from variata_plugins.flows.law import FlowLaw
 from variata_plugins.flows.library import MonotonicAffineTransform, bisection
@@ -30,6 +42,7 @@ from variata_plugins.flows.sylvester import Sylvester, orthonormal
 from variata_plugins.networks.mlp import MLP
 
 F64 = torch.float64
+NOW = Now(Clock(0, 10, 100))
 
 
 def normal(*shape: int) -> Tensor:
@@ -287,3 +300,124 @@ except ValueError:
 
 def test_bisection_finds_a_root():
     assert float(bisection(torch.exp, torch.tensor(3.0, dtype=F64), -5.0, 5.0, 60)) == pytest.approx(math.log(3.0))
+
+
+# Held constant: gradients of the encoder without the score of q
+
+
+class Posterior(LatentVariable):
+    """z ~ N(0, I) in the plane, x ~ N(W z, I), and q(z | x) by a flow for each of n equal examples x."""
+
+    def __init__(self, flow: nn.Module, mean: Tensor, logvar: Tensor) -> None:
+        super().__init__(DataSpec((2,), "real", measure="lebesgue", transform="drawn"))
+        self.W = nn.Parameter(torch.tensor([[1.0, 0.4], [-0.6, 0.9]], dtype=F64))
+        self.mean, self.logvar, self.flow = nn.Parameter(mean), nn.Parameter(logvar), flow
+
+    def terms(self, x, y=None, samples=None):
+        base = DiagonalNormal(self.mean.expand(len(x), 2), self.logvar.expand(len(x), 2))
+        context = x.new_zeros(len(x), 1)
+        q = FlowLaw(base, self.flow(context), ConstantMap(self.flow, context))
+        layer = rsample_and_kl(q, StandardNormal(base.mu), samples)
+        likelihood = DiagonalNormal(layer.z @ self.W.T, torch.zeros_like(layer.z))
+        return Terms([layer], likelihood.log_prob(x), samples)
+
+    def encode(self, x, y=None):
+        raise NotImplementedError
+
+    decode = generate = encode
+
+
+class Triangular(Flow):
+    """z = L z_0 + c."""
+
+    def __init__(self, factor: Tensor, shift: Tensor) -> None:
+        super().__init__()
+        self.factor, self.shift = nn.Parameter(factor), nn.Parameter(shift)
+
+    def forward(self, context):
+        return TriangularMap(self.factor.tril(), self.shift)
+
+
+class TriangularMap(Bijection):
+    def __init__(self, factor: Tensor, shift: Tensor) -> None:
+        self.factor, self.shift = factor, shift
+
+    def forward(self, start):
+        return start @ self.factor.T + self.shift, self.factor.diagonal().log().sum().expand(start.shape[:-1])
+
+    def inverse(self, end):
+        start = torch.linalg.solve_triangular(self.factor, (end - self.shift).unsqueeze(-1), upper=False)[..., 0]
+        return start, -self.factor.diagonal().log().sum().expand(end.shape[:-1])
+
+
+@pytest.mark.parametrize("gradient", ["stl", "dreg"])
+@pytest.mark.parametrize("samples", [1, 5])
+def test_at_the_exact_posterior_the_gradients_of_base_and_flow_vanish(gradient, samples):
+    x = torch.tensor([[0.7, -1.1]], dtype=F64)
+    model = Posterior(nn.Identity(), torch.tensor([0.3, -0.2], dtype=F64), torch.tensor([0.4, -0.5], dtype=F64))
+    W = model.W.detach()
+    covariance = torch.linalg.inv(torch.eye(2, dtype=F64) + W.T @ W)
+    target = torch.linalg.cholesky(covariance)
+    factor = target @ torch.diag((-0.5 * model.logvar).exp()).detach()
+    model.flow = Triangular(factor, covariance @ W.T @ x[0] - factor @ model.mean.detach())
+    loss = IWAE(samples=samples, gradient=gradient)(model, Batch(x.expand(30, 2)), NOW).total()
+    found = torch.autograd.grad(loss, [model.mean, model.logvar, *model.flow.parameters()], retain_graph=True)
+    assert max(float(part.abs().max()) for part in found) < 1e-10
+    (by_decoder,) = torch.autograd.grad(loss, [model.W])
+    assert by_decoder.abs().max() > 1e-3
+    total = IWAE(samples=samples)(model, Batch(x.expand(30, 2)), NOW).total()
+    assert max(float(part.abs().max()) for part in torch.autograd.grad(total, [model.mean, model.logvar])) > 1e-3
+
+
+@pytest.mark.parametrize("name", ["iaf", "nsf to sample", "planar to sample", "sylvester to sample"])
+def test_a_flow_held_constant_has_its_density_and_its_slope_at_the_draw(name):
+    flow = disturbed(FLOWS[name](features=3, context=2), 0.3)
+    context, base = normal(4, 2).requires_grad_(), DiagonalNormal(normal(4, 3).requires_grad_(), normal(4, 3))
+    q = FlowLaw(base, flow(context), ConstantMap(flow, context))
+    layer = rsample_and_kl(q, StandardNormal(base.mu), 6)
+    close(layer.log_q("parameters"), layer.log_q(), 1e-7)
+    z = layer.z.detach().requires_grad_()
+    held = q.detached().log_prob(z)
+    (slope,) = torch.autograd.grad(held.sum(), z)
+    (expected,) = torch.autograd.grad(q.log_prob(z).sum(), z)
+    close(slope, expected, 1e-6)
+    live = [context, base.mu, *flow.parameters()]
+    assert all(
+        part is None for part in torch.autograd.grad(q.detached().log_prob(z).sum(), [z, *live], allow_unused=True)[1:]
+    )
+
+
+def test_without_the_score_of_a_flow_the_gradient_keeps_its_mean_for_one_sample():
+    """Of 40 batches of draws each: `stl` with one sample, and `dreg` with three, against the whole gradient."""
+    flow = disturbed(IAF(features=2, context=1, steps=1, hidden=[5]), 0.4)
+    model = Posterior(flow, torch.tensor([0.5, 0.1], dtype=F64), torch.tensor([0.2, -0.3], dtype=F64))
+    batch, parameters = Batch(torch.tensor([[0.7, -1.1]], dtype=F64).expand(500, 2)), [*model.parameters()]
+    for gradient, samples in (("stl", 1), ("dreg", 3)):
+        means, errors = [], []
+        for how in (gradient, "total"):
+            rows = []
+            for _ in range(40):
+                total = IWAE(samples=samples, gradient=how)(model, batch, NOW).total()
+                found = torch.autograd.grad(total, parameters, allow_unused=True)
+                rows.append(torch.cat([part.flatten() for part in found if part is not None]))
+            means.append(torch.stack(rows).mean(0))
+            errors.append(torch.stack(rows).var(0) / 40)
+        away = (means[0] - means[1]).abs() / (errors[0] + errors[1]).sqrt().clamp(min=1e-12)
+        assert float(away.max()) < 5
+
+
+def test_a_flow_posterior_trains_by_gradients_without_its_score():
+    for gradient in ("stl", "dreg"):
+        assembly = variata.build(
+            "iaf_vae", {"loss": {"use": "iwae", "gradient": gradient, "samples": 3}, "model.latent": 3}
+        )
+        batch = assembly.data.split("train").batch(torch.arange(4))
+        total = assembly.loss(assembly.model, batch, NOW).total()
+        found = torch.autograd.grad(total, list(assembly.model.parameters()), allow_unused=True)
+        assert all(part is not None and part.isfinite().all() for part in found)
+
+
+def test_a_flow_of_which_only_the_map_is_known_says_that_it_cannot_be_held():
+    law = FlowLaw(DiagonalNormal(normal(4, 3), normal(4, 3)), FLOWS["iaf"](features=3, context=0).to(F64)(None))
+    with pytest.raises(variata.Unsupported, match="cannot be held constant"):
+        rsample_and_kl(law, StandardNormal(law.base.mu)).log_q("parameters")

@@ -59,6 +59,20 @@ def test_a_vae_is_drawn_as_in_a_textbook():
     assert places["rate"] == (("posterior", "prior"), 4.0, True)
 
 
+def test_layers_stand_in_the_order_of_generation_each_with_its_rate():
+    graph = check(variata.build("ladder_vae", {"loss.beta": [1, 2, 3]}))
+    drawn = [(a.source, a.target) for a in graph.inference.arrows]
+    assert drawn == [*pairwise(["z_3", "z_2", "z_1", "decoder", "output", "x"])]
+    places = {s.name: (s.between, s.weight) for s in graph.summands()}
+    assert places["rate_3"] == (("posterior_3", "prior_3"), 1.0)
+    assert places["rate_1"] == (("posterior_1", "prior_1"), 3.0)
+    assert {("z_3", "prior_2"), ("z_2", "prior_1"), ("encoder", "posterior_3"), ("posterior_1", "z_1")} <= {
+        (a.source, a.target) for a in graph.training.arrows
+    }
+    graph = check(variata.build("residual_vae", {"loss": "elbo"}))
+    assert next(s.between for s in graph.summands() if s.name == "rate") == ("posterior_4", "prior_1")
+
+
 @pytest.mark.parametrize("name", ["gan", "rbm", "autoencoder", "denoising_autoencoder", "chow_liu", "aae"])
 def test_others_stand_beside_it(name):
     check(variata.build(name))

@@ -13,7 +13,8 @@ from variata import DataSpec, DiagonalNormal, LatentVariable, StandardNormal, Te
 from variata.data import Batch, Split
 from variata.estimates import EvaluationSettings, Moments, bits_per_dimension, estimate
 from variata.evaluation import evaluate_model
-from variata.latent import LatentEstimates, mutual_information
+from variata.latent import LatentEstimates
+from variata.layer_estimates import mutual_information
 
 F64 = torch.float64
 

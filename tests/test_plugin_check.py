@@ -52,10 +52,12 @@ ALONE = """
     import sys
     if sys.argv[0] == "-c":  # where it is looked at, and not in the process of the tests
         print("hello")
-        import os, random, torch
+        import logging, os, random, torch
         torch.set_default_dtype(torch.float64)
+        torch.backends.cudnn.benchmark = True
         os.environ["X_ODD"] = "1"
         random.seed(0)
+        logging.basicConfig(level="DEBUG")
 """
 MORE = """
     @variata.hookimpl
@@ -88,11 +90,13 @@ def test_what_is_wrong_is_reported_with_its_remedy(checked, tmp_path):
         "its preset vae is hidden by the built-in one: rename it (it is found as odd-parts/vae)",
         "declares the kind game, which is that of variata:gan: rename it",
         "takes the name of the command train, and is called odd-parts-train: rename it",
-        "prints on import ('hello'): print nothing",
         "imports torch with its module, so that `variata --help` waits for it: name classes by strings",
+        "prints on import ('hello'): print nothing",
         "importing it changes the environment for everybody",
         "importing it changes the state of Python's generator for everybody",
+        "importing it changes the handlers and the level of the root logger for everybody",
         "importing it changes torch's default type for everybody",
+        "importing it changes how torch multiplies in cuBLAS and cuDNN for everybody",
         "command train cannot be used: ModuleNotFoundError: No module named 'nowhere'",
         "prior standard_normal has no description",
         "its preset bad is refused",
@@ -100,6 +104,29 @@ def test_what_is_wrong_is_reported_with_its_remedy(checked, tmp_path):
     assert [line.startswith(f"odd-parts:extra: {start}") for line, start in zip(found, wanted, strict=True)] == [
         True
     ] * len(wanted), found
+
+
+@pytest.mark.slow
+def test_a_module_that_waits_is_reported(checked):
+    found = checked(offer("import sys, time\n    if sys.argv[0] == '-c':\n        time.sleep(0.5)"))
+    assert [line.partition("extra: ")[2] for line in found] == [
+        "waits for 0.5 s while it is imported: reach for files and networks where they are used"
+    ]
+
+
+@pytest.mark.slow
+def test_a_component_that_prints_when_it_is_imported_is_reported(checked, tmp_path):
+    (tmp_path / "talking.py").write_text(
+        "import os\nfrom variata_plugins.vae.prior import StandardNormalPrior as Thing\nos.write(2, b'psst')\n"
+    )
+    source = offer().replace("variata_plugins.vae.prior:StandardNormalPrior", "talking:Thing")
+    (line,) = checked(source)
+    assert line.startswith("odd-parts:extra: prints on import ('psst'): print nothing")
+
+
+def test_a_module_that_ends_the_process_is_reported(checked):
+    (line,) = checked(offer("import os, sys\n    if sys.argv[0] == '-c':\n        os._exit(3)"))
+    assert line == "odd-parts:extra: cannot be imported: it ended the process"
 
 
 @pytest.mark.slow
@@ -145,6 +172,21 @@ def test_the_time_to_import_is_shown(command):
     assert 0 <= described["import_seconds"] < 60
 
 
+def test_what_a_plugin_provides_is_shown_by_name_be_it_only_a_hook(command):
+    class Ear:
+        @variata.hookimpl
+        def variata_step_ended(self, context):
+            pass
+
+    rows = {row[0]: row for row in (line.split("\t") for line in command("plugins")[1].splitlines())}
+    assert rows["variata:vae"][1:3] == [variata.__version__, "loaded"]
+    assert rows["variata:vae"][4] == "model vae; encoder gaussian; prior standard_normal; loss elbo; preset (10)"
+    assert rows["variata:encoding"][4] == "command encode"
+    with variata.plugin(Ear(), "ear"):
+        assert command("plugins", "ear")[1].splitlines()[1].endswith("\thook variata_step_ended")
+        assert json.loads(command("plugins", "ear", "--json")[1])[0]["hooks"] == ["variata_step_ended"]
+
+
 def test_what_one_plugin_offers_is_listed(command):
     _, out, _ = command("list", "--plugin", "gan")
     rows = [line.split("\t") for line in out.splitlines()[1:]]
@@ -158,6 +200,7 @@ def test_what_one_plugin_offers_is_listed(command):
 
 def test_show_says_where_each_part_is_from(command):
     _, out, _ = command("show", "vae")
+    assert "# It starts from the preset vae of variata:vae\n" in out
     assert f"# model.prior: standard_normal of variata:vae {variata.__version__}\n" in out
     assert "# train.optimizer: adam of variata:optimization" in out
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -15,6 +16,8 @@ import variata
 from support import GOOD
 from variata import Component, PluginError, VariataWarning
 from variata.plugins import Registry, load_file, registry
+
+PAGE = Path(__file__).parents[1] / "docs" / "plugins.md"
 
 
 def load() -> Registry:
@@ -71,9 +74,10 @@ def test_an_unmarked_hook_is_named(install):
         load()
 
 
-def test_an_incompatible_requirement_is_seen_before_import(install):
-    install("future-parts", "extra", "raise RuntimeError('imported')", requires="variata>=99")
-    with pytest.warns(VariataWarning, match=r"needs variata>=99, this is variata"):
+@pytest.mark.parametrize("name", ["variata", "Variata"])
+def test_an_incompatible_requirement_is_seen_before_import(install, name):
+    install("future-parts", "extra", "raise RuntimeError('imported')", requires=f"{name}>=99")
+    with pytest.warns(VariataWarning, match=rf"needs {name}>=99, this is variata"):
         found = load()
     assert status(found)["future-parts:extra"] == "incompatible"
 
@@ -143,6 +147,20 @@ def test_switches(install, monkeypatch, variable, value, loaded):
     assert sorted(name for name, state in others.items() if state == "loaded") == loaded
     assert {state for name, state in others.items() if name not in loaded} <= {"off"}
     assert states["variata:vae"] == "loaded"
+
+
+def test_a_switch_that_is_neither_on_nor_off_is_an_error(monkeypatch):
+    monkeypatch.setenv("VARIATA_PLUGINS_STRICT", "yes")
+    with pytest.raises(PluginError, match="VARIATA_PLUGINS_STRICT='yes': write 1 or 0"):
+        load()
+
+
+def test_the_page_of_plugins_names_every_switch_and_no_other():
+    named = [
+        set(re.findall(r"VARIATA_PLUGINS\w*", Path(file).read_text(encoding="utf-8")))
+        for file in (PAGE, variata.plugins.__file__)
+    ]
+    assert named[0] == named[1]
 
 
 @pytest.mark.parametrize("variable", ["VARIATA_PLUGINS", "VARIATA_PLUGINS_OFF"])

@@ -225,9 +225,11 @@ def test_the_command_writes_it_again(comparison, command, tmp_path):
     status, out, err = command("report", tmp_path)
     assert (status, out) == (2, "")
     assert re.fullmatch(r"error: .*comparison\.json: cannot be read: .*\n", err)
-    (tmp_path / FILE).write_text("{}")
-    status, _, err = command("report", tmp_path)
-    assert (status, len(err.splitlines())) == (2, 1)
+    unknown = (folder / FILE).read_text(encoding="utf-8").replace('"a": "vae"', '"a": "nobody"')
+    for damaged in ("{}", unknown):
+        (tmp_path / FILE).write_text(damaged, encoding="utf-8")
+        status, _, err = command("report", tmp_path)
+        assert (status, len(err.splitlines())) == (2, 1)
 
 
 def test_nothing_but_failures_makes_a_page(tmp_path):

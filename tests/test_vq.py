@@ -195,11 +195,8 @@ def test_a_condition_reaches_the_codes_and_the_decoder(tmp_path, without_picture
 def test_mistakes_are_said_in_one_line():
     said = problems("vq_vae", {"model.prior": {"use": "vae", "latent": 2, "decoder": "categorical"}})[0]
     assert "no density that samples" in said
-    circuit = {"use": "circuit", "structure": "chow_liu", "leaves": "indicator"}
-    assert (
-        "before training, when there are no codes yet"
-        in problems("vq_vae", {"model.codes": 16, "model.prior": circuit})[0]
-    )
+    said = problems("vq_vae", {"model.prior_loss": "em"})[0]
+    assert "ByEM is no loss for Autoregressive: use nll" in said
     assert "law of levels" in problems("autoregressive", {"data": "blobs"})[0]
     assert "vq needs a model that is a VQVAE" in problems("vae", {"loss": "vq"})[0]
 

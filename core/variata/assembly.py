@@ -50,7 +50,7 @@ class Builder:
     """Constructs the parts of one specification and records the sizes that parents gave them."""
 
     def __init__(self) -> None:
-        self.shapes: dict[str, dict[str, Any]] = {}
+        self.shapes: dict[str, Any] = {}
 
     def construct(self, part: Part, given: Mapping[str, Any], siblings: Mapping[str, Any] | None = None) -> Any:
         """The object of a part. `given` may offer more than the constructor asks for.
@@ -100,8 +100,12 @@ class Builder:
     def _record(self, part: Part, given: Mapping[str, Any]) -> None:
         sizes = {name: list(v) if isinstance(v, tuple) else v for name, v in given.items()}
         sizes = {name: value for name, value in sizes.items() if value is None or isinstance(value, int | list)}
-        if sizes:
-            self.shapes[part.path] = sizes
+        if not sizes:
+            return
+        before = self.shapes.get(part.path)  # a parent may make several of a part
+        self.shapes[part.path] = (
+            sizes if before is None else [*(before if isinstance(before, list) else [before]), sizes]
+        )
 
 
 def make(part: Any, **given: Any) -> Any:

@@ -54,7 +54,7 @@ def train(
     if first_of_several():
         print(f"{trained.status}: {trained.path}")
         for file in sorted(trained.path.iterdir()):
-            if file.suffix in (".png", ".html", ".yaml", ".safetensors"):
+            if file.suffix in (".png", ".html", ".txt", ".yaml", ".safetensors"):
                 print(f"  {file}")
     if trained.status in ("interrupted", "terminated"):
         raise SystemExit(130 if trained.status == "interrupted" else 143)
@@ -140,6 +140,8 @@ def show(
     spec = load_spec(config, overrides or ())
     if not diff:
         print(spec.dump(), end="")
+        for preset in spec.presets:
+            print(f"# It starts from the preset {preset.rpartition('/')[2]} of {preset.rpartition('/')[0]}")
         print("# Where the parts are from:")
         for part in spec.parts():
             if part.entry is not None:
@@ -207,11 +209,8 @@ def plugins(
         return
     rows = []
     for plugin in found:
-        offers = [f"{len(plugin.components)} components"] if plugin.components else []
-        offers += [f"{len(plugin.presets)} presets"] if plugin.presets else []
-        offers += [f"commands {', '.join(c.name for c in plugin.commands)}"] if plugin.commands else []
         milliseconds = f"{1000 * plugin.seconds:.1f} ms"
-        rows.append([plugin.id, plugin.version, plugin.status, milliseconds, plugin.reason or ", ".join(offers)])
+        rows.append([plugin.id, plugin.version, plugin.status, milliseconds, plugin.reason or _provides(plugin)])
     _table(["plugin", "version", "status", "import", "provides"], rows)
 
 
@@ -237,18 +236,34 @@ def _print_columns(spec: Any) -> None:
             print(f"# {line}")
 
 
+_LONGEST = 8
 _SIGNS = {"lower_bound": ">=", "upper_bound": "<=", "exact": "=", "biased": "~"}
 
 
 def _estimate_row(name: str, found: dict[str, Any]) -> list[str]:
     def number(key: str) -> str:
         value = found.get(key)
-        if isinstance(value, list):
+        if isinstance(value, list) and len(value) > _LONGEST:
             return f"{len(value)} numbers, in evaluation.json" if key == "value" else ""
+        if isinstance(value, list):
+            return " ".join("-" if item is None else f"{item:.4g}" for item in value)
         return "" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
 
     numbers = [number(key) for key in ("value", "standard_error", "monte_carlo_error")]
     return [name, *numbers, _SIGNS.get(found.get("kind", ""), ""), found.get("measure", "")]
+
+
+def _provides(plugin: Plugin) -> str:
+    """What a plugin offers, by name where that is short."""
+    by_kind: dict[str, list[str]] = {}
+    for component in plugin.components:
+        by_kind.setdefault(component.kind, []).append(component.name)
+    offers = {**by_kind, "preset": sorted(plugin.presets), "kind": [k.name for k in plugin.kinds]}
+    offers |= {"command": [c.name for c in plugin.commands], "hook": registry().hooks_of(plugin)}
+    words = []
+    for what, names in offers.items():
+        words += [f"{what} ({len(names)})" if len(names) > 5 else f"{what} {', '.join(names)}"] if names else []
+    return "; ".join(words)
 
 
 def _describe(plugin: Plugin) -> dict[str, Any]:
@@ -263,6 +278,8 @@ def _describe(plugin: Plugin) -> dict[str, Any]:
         "components": [f"{c.kind}/{c.name}" for c in plugin.components],
         "presets": sorted(plugin.presets),
         "commands": [c.name for c in plugin.commands],
+        "kinds": [kind.name for kind in plugin.kinds],
+        "hooks": registry().hooks_of(plugin),
     }
 
 

@@ -6,7 +6,6 @@ can be constructed. All problems are gathered and reported together.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
 from .data import Data, Seed
-from .declarations import Default
+from .declarations import Default, plain_default
 from .errors import ConfigError, Place, PluginError, Problem, article, suggest
 from .interfaces import Loss, Model
 from .plugins import Entry, Registry, registry
@@ -208,12 +207,8 @@ class _Checker:
 
     def _default(self, option: Option, part: Part, node: Node) -> Node | None:
         path = _join(part.path, option.name)
-        if isinstance(option.default, Default):
-            default = option.default
-            return from_plain({"use": default.use, **dict(default.options)}, part.place)
         if not option.required:
-            given = dataclasses.is_dataclass(option.default)
-            return from_plain(dataclasses.asdict(option.default) if given else option.default, part.place)
+            return from_plain(plain_default(option.default), part.place)
         place = place_of(option.annotation, self.kinds)
         if place.section is not None:
             return Node({}, part.place)
@@ -230,21 +225,23 @@ class _Checker:
             return None
         if place.section is not None:
             return self._section(place.section, node, path)
-        if place.kind is None:
-            return self._leaf(annotation, node, path)
-        if place.many:
+        if place.items is not None:
             if isinstance(node.value, list):
-                items = enumerate(node.value)
-                return [self._component(place.kind, place.deferred, item, f"{path}[{i}]") for i, item in items]
-            message = f"must be a list, each {article(self.kinds[place.kind])} (got {_shown(node)})"
-            self.problem(message, path, node.place)
-            return None
+                return [self.value(place.items, item, f"{path}[{i}]") for i, item in enumerate(node.value)]
+            if place.kind is None and place.leaf is None:
+                inner = place_of(place.items, self.kinds).kind
+                each = f", each {article(self.kinds[inner])}" if inner else ""
+                self.problem(f"must be a list{each} (got {_shown(node)})", path, node.place)
+                return None
+        if place.kind is None:
+            return self._leaf(annotation if place.items is None else place.leaf, node, path)
         names = {entry.component.name for entry in self.plugins.entries(self.kinds[place.kind])}
         is_name = isinstance(node.value, str) and node.value.rpartition("/")[2] in names
         if place.leaf is None or isinstance(node.value, dict) or is_name:
             return self._component(place.kind, place.deferred, node, path)
         kind = self.kinds[place.kind]
-        return self._leaf(place.leaf, node, path, f" or {article(kind)} ({', '.join(sorted(names))})")
+        alternative = f" or {article(kind)} ({', '.join(sorted(names))})"
+        return self._leaf(place.leaf, node, path, alternative + (" or a list of these" if place.items else ""))
 
     def _section(self, section: type, node: Node, path: str) -> Part | None:
         if not isinstance(node.value, dict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 from dataclasses import dataclass
 from typing import Any
@@ -75,3 +76,13 @@ class Default:
 def default(kind: str, use: str, **options: Any) -> Any:
     """A `Default`, typed as anything so that it can stand where the component's own type is annotated."""
     return Default(kind, use, tuple(options.items()))
+
+
+def plain_default(value: Any) -> Any:
+    """The default of an option as YAML would write it: a `Default`, a list that holds some, a dataclass, or plain
+    data."""
+    if isinstance(value, Default):
+        return {"use": value.use, **{name: plain_default(option) for name, option in value.options}}
+    if isinstance(value, list | tuple):
+        return [plain_default(item) for item in value]
+    return dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value

@@ -87,6 +87,8 @@ class DiagonalNormal(Distribution):
         shape = torch.Size(sample_shape)
         if not shape.numel():
             return self.mu.expand(self._extended_shape(shape))
+        if place := current_place():
+            place.kept = False
         return reparam_kl(self._flat(), samples=shape.numel() if shape else None).z.view(self._extended_shape(shape))
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -107,6 +109,10 @@ class DiagonalNormal(Distribution):
 
     def _sum(self, values: Tensor) -> Tensor:
         return values.flatten(values.ndim - self.event_dims).sum(-1)
+
+    def log_prob_per_dimension(self, value: Tensor) -> Tensor:
+        """The summands of `log_prob`, of the shape of `value`."""
+        return -0.5 * ((value - self.mu).square() * (-self.logvar).exp() + self.logvar + LOG_2PI)
 
 
 class StandardNormal(DiagonalNormal):
@@ -177,13 +183,16 @@ class Layer:
         return self._kl
 
     def kl_per_dimension(self) -> Tensor:
-        """KL of each latent dimension, `[*samples, batch, *latent]`, in nats; without the samples axis where it is in
-        closed form.
+        """KL of each latent dimension, `[*samples, batch, *latent]`, in nats, whose sum is `kl`; without the samples
+        axis where it is in closed form.
 
         Raises:
             Unsupported: where q or p does not factorise over dimensions.
         """
         q, p = self.q, self.p
+        if not self.closed_form and isinstance(q, DiagonalNormal) and isinstance(p, DiagonalNormal):
+            # p depends on the draw (inference from below): the divergence at it would be that of other laws.
+            return q.log_prob_per_dimension(self.z) - p.log_prob_per_dimension(self.z)
         if isinstance(q, DiagonalNormal) and isinstance(p, StandardNormal):
             return gaussian_kl(q.mu, q.logvar)
         if isinstance(q, DiagonalNormal) and isinstance(p, DiagonalNormal):
@@ -240,7 +249,7 @@ def rsample_and_kl(q: Distribution, p: Distribution, samples: int | None = None)
     for q_type in type(q).__mro__:
         for p_type in type(p).__mro__:
             if draw := _draws.get((q_type, p_type)):
-                return draw(q, p, samples)
+                return _placed(draw, q, p, samples)
     if place := current_place():
         place.kept = False
     if not q.has_rsample:
@@ -251,6 +260,16 @@ def rsample_and_kl(q: Distribution, p: Distribution, samples: int | None = None)
     joint = getattr(q, "rsample_and_log_prob", None)
     z, log_q = joint(shape) if joint else (q.rsample(shape), None)
     return Layer(z, q, p, log_q=log_q)
+
+
+def _placed(draw: Draw, q: Distribution, p: Distribution, samples: int | None) -> Layer:
+    """What a registered draw gives. If it has not asked for the place of its noise, there is none."""
+    place = current_place()
+    before = None if place is None else place.layers
+    layer = draw(q, p, samples)
+    if place is not None and place.layers == before:
+        place.kept = False
+    return layer
 
 
 def _closed_form(q: Distribution, p: Distribution) -> Tensor | None:

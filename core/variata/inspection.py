@@ -5,9 +5,12 @@ What an import does is seen in processes of their own: how long it takes, what i
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -25,7 +28,10 @@ from .errors import Problem, UserError, reason_of
 from .plugins import BUILT_IN, CORE_KINDS, GROUP, Plugin, Registry
 
 SLOW = 0.2
-"""Seconds of CPU time that the import of a plugin's module may take: `variata --help` waits for it."""
+"""Seconds that the import of a plugin's module may take, of CPU time or of waiting: `variata --help` waits for it."""
+
+_HANGS = 120
+_NOTHING: dict[str, Any] = {"printed": "", "imported": [], "seconds": 0.0, "waited": 0.0, "changed": [], "problems": []}
 
 
 def inspect_plugins(plugins: Registry, chosen: Sequence[Plugin]) -> list[Problem]:
@@ -92,8 +98,9 @@ def _own_commands() -> set[str]:
 
 def _import(plugin: Plugin, environment: Mapping[str, str]) -> Iterator[str]:
     light = _watched(plugin, "module", environment)
-    if light["printed"]:
-        yield f"prints on import ({light['printed'][:60]!r}): print nothing, or only in a function that is called"
+    if light["problems"]:
+        yield from light["problems"]
+        return
     if "torch" in light["imported"]:
         yield (
             "imports torch with its module, so that `variata --help` waits for it: name classes by strings "
@@ -101,10 +108,20 @@ def _import(plugin: Plugin, environment: Mapping[str, str]) -> Iterator[str]:
         )
     elif light["seconds"] > SLOW:
         yield f"takes {light['seconds']:.1f} s of CPU time to import: import what is large where it is used"
+    elif (waited := _waited(plugin, environment, light["waited"])) > SLOW:
+        yield f"waits for {waited:.1f} s while it is imported: reach for files and networks where they are used"
     heavy = _watched(plugin, "components", environment)
+    if printed := light["printed"] or heavy["printed"]:
+        yield f"prints on import ({printed[:60]!r}): print nothing, or only in a function that is called"
     for what in heavy["changed"]:
         yield f"importing it changes {what} for everybody: leave that to the user, or change it where it is needed"
     yield from heavy["problems"]
+
+
+def _waited(plugin: Plugin, environment: Mapping[str, str], once: float) -> float:
+    """The least of three times, where one was long: that may have been the machine's doing."""
+    again = [_watched(plugin, "module", environment)["waited"] for _ in range(2 * (once > SLOW))]
+    return min([once, *again])
 
 
 def _presets(plugin: Plugin) -> Iterator[str]:
@@ -126,20 +143,23 @@ def _watched(plugin: Plugin, what: str, environment: Mapping[str, str]) -> dict[
         report = Path(folder) / "report.json"
         program = "import sys; from variata.inspection import watch; watch(*sys.argv[1:])"
         words = [sys.executable, "-c", program, plugin.distribution, plugin.name, what, str(report)]
-        done = subprocess.run(
-            words, capture_output=True, text=True, check=False, env={**environment, "PYTHONWARNINGS": ""}
-        )
+        environment = {**environment, "PYTHONWARNINGS": ""}
+        try:
+            done = subprocess.run(
+                words,
+                capture_output=True,
+                text=True,
+                check=False,
+                env=environment,
+                timeout=_HANGS,
+                stdin=subprocess.DEVNULL,
+            )
+        except subprocess.TimeoutExpired:
+            return {**_NOTHING, "problems": [f"is not imported within {_HANGS} s: it waits for something"]}
         if not report.exists():
             last = (done.stderr.strip() or "it ended the process").splitlines()[-1]
-            return {
-                "printed": "",
-                "imported": [],
-                "seconds": 0.0,
-                "changed": [],
-                "problems": [f"cannot be imported: {last}"],
-            }
-        found = json.loads(report.read_text(encoding="utf-8"))
-        return {**found, "printed": (done.stdout + done.stderr).strip()}
+            return {**_NOTHING, "problems": [f"cannot be imported: {last}"]}
+        return json.loads(report.read_text(encoding="utf-8"))
 
 
 def watch(distribution_name: str, name: str, what: str, report: str) -> None:
@@ -147,27 +167,58 @@ def watch(distribution_name: str, name: str, what: str, report: str) -> None:
     (point,) = [p for p in entry_points(group=GROUP, name=name) if p.dist and p.dist.name == distribution_name]
     if what == "components":
         import torch  # noqa: F401 -- so that what it sets up itself is there before
-    before, started = _state(), time.process_time()
-    module = point.load()
-    seconds = time.process_time() - started
-    problems: list[str] = []
-    if what == "components":
-        from .signature import signature_of
-
-        for hook in ("variata_kinds", "variata_components", "variata_commands"):
-            for item in getattr(module, hook, list)():
-                try:
-                    loaded = item.load()
-                    if isinstance(item, Component):
-                        signature_of(loaded)
-                except Exception as error:
-                    what = f"{getattr(item, 'kind', hook.removeprefix('variata_').removesuffix('s'))} {item.name}"
-                    problems.append(f"{what} cannot be used: {reason_of(error)}")
+    before, printed = _state(), Path(f"{report}.printed")
+    with _printing_to(printed):
+        cpu, wall = time.process_time(), time.perf_counter()
+        module = point.load()
+        seconds = time.process_time() - cpu
+        waited = time.perf_counter() - wall - seconds
+        problems = _unusable(module) if what == "components" else []
     after = _state()
-    changed = [key for key in before if before[key] != after.get(key)]
-    imported = sorted({name.partition(".")[0] for name in sys.modules})
-    found = {"seconds": seconds, "imported": imported, "changed": changed, "problems": problems}
+    found = {
+        "printed": printed.read_text(encoding="utf-8", errors="replace").strip(),
+        "imported": sorted({name.partition(".")[0] for name in sys.modules}),
+        "seconds": seconds,
+        "waited": waited,
+        "changed": [key for key in before if before[key] != after.get(key)],
+        "problems": problems,
+    }
     Path(report).write_text(json.dumps(found), encoding="utf-8")
+
+
+def _unusable(module: Any) -> list[str]:
+    from .signature import signature_of
+
+    problems: list[str] = []
+    for hook in ("variata_kinds", "variata_components", "variata_commands"):
+        for item in getattr(module, hook, list)():
+            try:
+                loaded = item.load()
+                if isinstance(item, Component):
+                    signature_of(loaded)
+            except (Exception, SystemExit) as error:
+                what = f"{getattr(item, 'kind', hook.removeprefix('variata_').removesuffix('s'))} {item.name}"
+                problems.append(f"{what} cannot be used: {reason_of(error)}")
+    return problems
+
+
+@contextlib.contextmanager
+def _printing_to(path: Path) -> Iterator[None]:
+    """Whatever is written to either stream, be it from C."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = [os.dup(stream) for stream in (1, 2)]
+    with path.open("wb") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for stream, old in zip((1, 2), kept, strict=True):
+                os.dup2(old, stream)
+                os.close(old)
 
 
 def _state() -> dict[str, str]:
@@ -178,11 +229,15 @@ def _state() -> dict[str, str]:
         "sys.path": repr(sys.path),
         "the filters of warnings": repr([item for item in warnings.filters if item[2] is Warning or item[1] is None]),
         "the state of Python's generator": repr(hash(random.getstate())),
+        "the handlers and the level of the root logger": repr((logging.root.handlers, logging.root.level)),
+        "the handlers of signals": repr([signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]),
+        "sys.excepthook": repr(sys.excepthook),
     }
     if "numpy" in sys.modules:
         import numpy as np
 
         found["the state of numpy's generator"] = repr(hash(np.random.get_state()[1].tobytes()))  # pyright: ignore
+        found["what numpy does about errors"] = repr(np.geterr())
     if "torch" in sys.modules:
         import torch
 
@@ -195,5 +250,14 @@ def _state() -> dict[str, str]:
             "whether torch checks distributions": str(torch.distributions.Distribution._validate_args),
             "torch's precision of products": torch.get_float32_matmul_precision(),
             "torch's seed": repr(hash(torch.get_rng_state().numpy().tobytes())),
+            "torch's detection of anomalies": str(torch.is_anomaly_enabled()),
+            "how torch multiplies in cuBLAS and cuDNN": repr(
+                (
+                    torch.backends.cuda.matmul.allow_tf32,
+                    torch.backends.cudnn.allow_tf32,
+                    torch.backends.cudnn.benchmark,
+                    torch.backends.cudnn.deterministic,
+                )
+            ),
         }
     return found

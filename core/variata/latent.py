@@ -7,8 +7,11 @@ r"""How well a latent-variable model models data, from importance samples that a
     I(x; z) = E_x KL(q(z|x) || q(z)),  q(z) = 1/N sum_n q(z | x_n)      <= log N
     KL(q(z) || p(z)) = E_x KL(q(z|x) || p(z)) - I(x; z)
 
-A dimension j is active where Var_x E_q[z_j] > 0.01. Burda, Grosse and Salakhutdinov (2016), Importance Weighted
-Autoencoders, arXiv:1509.00519 (the bound, active units). Hoffman and Johnson (2016), ELBO surgery (the decomposition).
+A dimension j is active where Var_x E_q[z_j] > 0.01. What each of several layers carries is estimated in
+`layer_estimates.py`.
+
+Burda, Grosse and Salakhutdinov (2016), Importance Weighted Autoencoders, arXiv:1509.00519 (the bound, active units).
+Hoffman and Johnson (2016), ELBO surgery (the decomposition).
 """
 
 from __future__ import annotations
@@ -20,17 +23,15 @@ import torch
 from torch import Tensor
 
 from .data import Batch
-from .distributions import LOG_2PI, DiagonalNormal
 from .errors import Unsupported
 from .estimates import Columns, Estimate, Moments, bits_per_dimension, estimate, measure_of, per_token, tokens_of
 from .interfaces import LatentVariable
+from .layer_estimates import ACTIVE, LayerEstimates, centres_of
 from .noise import placed
 from .terms import Terms
 
 _MOST_ROWS = 16384
-_AGGREGATE = 2048
 _BLOCK = 64
-ACTIVE = 0.01
 
 
 class LatentEstimates:
@@ -46,14 +47,14 @@ class LatentEstimates:
     def __init__(self, model: LatentVariable, samples: int, seed: int) -> None:
         self.model, self.samples, self.seed = model, samples, seed
         self._row, self._block = 0, None
-        self._columns, self._posteriors = Columns(), Columns()
+        self._columns, self._carried = Columns(), LayerEstimates()
         self._means, self._layers, self._dimensions = Moments(), Moments(), Moments()
 
     def batch_size(self, first: Batch, asked: int) -> int:
         """How many examples to take at a time: `asked`, or a block where draws have no place of their own."""
         y = None if first.y is None else first.y[:1]
         with placed(self.seed) as place:
-            self.model.terms(first.x[:1], y, samples=1)
+            self._carried.begin(self.model.terms(first.x[:1], y, samples=1))
         self._block = None if place.kept else _BLOCK
         return self._block or asked
 
@@ -61,6 +62,7 @@ class LatentEstimates:
         """Takes in a batch of examples."""
         weights, done = _Weights(), 0
         divergences: dict[str, Tensor] = {}
+        centres: _Sums | None = None
         row = self._row if batch.index is None else int(batch.index[0])
         while done < self.samples:
             size = min(self.samples - done, self._block or max(1, _MOST_ROWS // len(batch)))
@@ -70,24 +72,23 @@ class LatentEstimates:
             for name, rows in _divergences(terms).items():
                 divergences[name] = divergences.get(name, 0.0) + rows.double() * (size / self.samples)
             if not done:
-                self._keep_posteriors(terms)
+                self._carried.keep(terms)
+            if len(terms.layers) > 1:
+                centres = centres or _Sums()
+                centres.add(centres_of(terms).double())
             done += size
         self._row = row + len(batch)
         for name, values in weights.read(self.samples).items():
             self._columns.add(name, values)
         self._columns.add("tokens", tokens_of(batch.x, self.model.spec))
-        self._means.add(self.model.encode(batch.x, batch.y).flatten(1))
+        if centres:
+            unknown = torch.zeros_like(centres.mean)  # of one draw
+            self._carried.add(centres.mean, centres.variance if self.samples > 1 else unknown)
+        else:
+            self._means.add(self.model.encode(batch.x, batch.y).flatten(1))
         for name, moments in (("layers", self._layers), ("dimensions", self._dimensions)):
             if name in divergences:
                 moments.add(divergences[name])
-
-    def _keep_posteriors(self, terms: Terms) -> None:
-        """Some posteriors with a draw of each."""
-        layer = terms.layers[0]
-        held = self._posteriors.count("mean")
-        if len(terms.layers) == 1 and isinstance(layer.q, DiagonalNormal) and held < _AGGREGATE:
-            for name, rows in (("mean", layer.q.mu), ("logvar", layer.q.logvar), ("z", layer.z[0])):
-                self._posteriors.add(name, rows.flatten(1))
 
     def log_likelihoods(self) -> Tensor:
         """The estimate of log p(x) of each example, `[examples]`."""
@@ -117,20 +118,26 @@ class LatentEstimates:
         return metrics | self._latents(columns["kl"])
 
     def _latents(self, kl: Tensor) -> dict[str, Estimate]:
-        spread, posteriors = self._means.gathered().variance, self._posteriors.gathered()
-        active = {"value": int((spread > ACTIVE).sum()), "standard_error": None}
-        if not active["value"]:
-            active["note"] = "the posterior has collapsed onto the prior: no latent dimension says anything about x"
-        metrics: dict[str, Estimate] = {"active_units": active | {"of": len(spread), "threshold": ACTIVE}}
+        several = len(self._carried.sizes) > 1
+        if several:
+            active, of = sum(self._carried.active()), sum(self._carried.sizes)
+        else:
+            spread = self._means.gathered().variance
+            active, of = int((spread > ACTIVE).sum()), len(spread)
+        figure: Estimate = {"value": active, "standard_error": None, "of": of, "threshold": ACTIVE}
+        if not active:
+            figure["note"] = "the posterior has collapsed onto the prior: no latent dimension says anything about x"
+        metrics = {"active_units": figure}
         for name, moments in (("kl_per_layer", self._layers), ("kl_per_dimension", self._dimensions)):
             found = moments.gathered()
             if found.count:
                 means, errors = found.mean.tolist(), found.standard_error.tolist()
                 metrics[name] = {"value": means, "standard_error": errors}
-        if posteriors:
-            mean, logvar, z = (posteriors[name][:_AGGREGATE] for name in ("mean", "logvar", "z"))
-            carried = mutual_information(mean, logvar, z)
-            note = {"kind": "biased", "at_most": math.log(len(mean)), "estimator": "q(z) of these examples alone"}
+        if several:
+            return metrics | self._carried.result()
+        (carried,) = self._carried.information()
+        if carried is not None:
+            note = {"kind": "biased", "at_most": math.log(len(carried)), "estimator": "q(z) of these examples alone"}
             metrics["mutual_information"] = estimate(carried, **note)
             metrics["aggregate_kl"] = estimate(kl[: len(carried)] - carried, **note)
         return metrics
@@ -215,17 +222,3 @@ class _Sums:
 def _unbiased(value: Tensor, samples: int) -> Tensor:
     """A variance that was taken around the samples' own mean; of one sample it is not known."""
     return value.clamp(min=0) * (samples / (samples - 1) if samples > 1 else math.inf)
-
-
-def mutual_information(mean: Tensor, logvar: Tensor, z: Tensor) -> Tensor:
-    r"""log q(z_i | x_i) - log 1/N sum_n q(z_i | x_n), `[N]`: its mean is I(x; z) if these N examples are all there are.
-
-    Args:
-        mean, logvar: of each example's diagonal Gaussian posterior, `[N, latent]`.
-        z: one draw of each, `[N, latent]`.
-    """
-    mean, logvar, z = mean.double(), logvar.double(), z.double()
-    precision = (-logvar).exp()
-    constant = (mean.square() * precision + logvar + LOG_2PI).sum(1)
-    log_q = z @ (mean * precision).T - 0.5 * (z.square() @ precision.T + constant)
-    return log_q.diagonal() - (log_q.logsumexp(1) - math.log(len(z)))

@@ -24,6 +24,7 @@ from typing import Any, Literal
 
 import pluggy
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from . import __version__, hookspecs
@@ -34,6 +35,7 @@ GROUP = "variata"
 BUILT_IN = "variata"
 LOCAL = "local"
 HOOKS = tuple(name for name in vars(hookspecs) if name.startswith("variata_"))
+LISTENING_HOOKS = tuple(name for name in HOOKS if "context" in getattr(hookspecs, name).__annotations__)
 RUN_HOOKS = tuple(name for name in HOOKS if "RunContext" in getattr(hookspecs, name).__annotations__.values())
 
 CORE_KINDS = [
@@ -116,6 +118,7 @@ class Registry:
     def load_installed(self) -> None:
         """Loads every plugin that an installed distribution names, built-ins first, then by (distribution, name)."""
         self.environment = dict(os.environ)
+        _strict()  # so that what it cannot be is said before a plugin fails
         only, off = _names("VARIATA_PLUGINS"), _names("VARIATA_PLUGINS_OFF") or set()
         found = sorted(_entry_points(), key=lambda pair: (pair[0].name != BUILT_IN, pair[0].name, pair[1].name))
         known = {key for dist, point in found for key in _keys(dist.name, point.name)}
@@ -191,7 +194,7 @@ class Registry:
         if plugin.status not in ("failed", "incompatible"):
             return
         message = f"plugin {plugin.id} was not loaded: {' '.join(plugin.reason.split())}"
-        if os.environ.get("VARIATA_PLUGINS_STRICT") == "1":
+        if _strict():
             raise PluginError(f"{message} (VARIATA_PLUGINS_STRICT=1)")
         warnings.warn(f"{message}; `variata plugins` shows all", VariataWarning, stacklevel=2)
 
@@ -302,6 +305,10 @@ class Registry:
                 if getattr(entry.load(), ability, False):
                     names.append(entry.component.name)
         return names
+
+    def hooks_of(self, plugin: Plugin) -> list[str]:
+        """The hooks by which a plugin listens, beside those by which it declares."""
+        return [hook for hook in LISTENING_HOOKS if any(plugin is listener for listener, _ in self.listeners(hook))]
 
     def listeners(self, hook: str) -> list[tuple[Plugin, Callable[[Any], None]]]:
         """The implementations of one of the hooks of a run, in the order of loading."""
@@ -436,6 +443,13 @@ def _names(variable: str) -> set[str] | None:
     return None if value is None else {name.strip() for name in value.split(",") if name.strip()}
 
 
+def _strict() -> bool:
+    value = os.environ.get("VARIATA_PLUGINS_STRICT", "")
+    if value not in ("", "0", "1"):
+        raise PluginError(f"VARIATA_PLUGINS_STRICT={value!r}: write 1 or 0")
+    return value == "1"
+
+
 def _incompatible(dist: Distribution) -> str:
     for text in dist.requires or []:
         try:
@@ -444,7 +458,7 @@ def _incompatible(dist: Distribution) -> str:
             continue
         applies = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
         if (
-            requirement.name == BUILT_IN
+            canonicalize_name(requirement.name) == BUILT_IN
             and applies
             and not requirement.specifier.contains(Version(__version__), prereleases=True)
         ):

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic_core import to_jsonable_python
 
 from .config import Root, adapter_of
-from .declarations import Default
+from .declarations import plain_default
 from .errors import PluginError, VariataWarning
 from .plugins import registry
 from .signature import Option, place_of, signature_of
@@ -54,19 +54,23 @@ def _object(part_class: type, kinds: Kinds, definitions: dict[str, Any], **more:
 
 
 def _option(option: Option, kinds: Kinds, definitions: dict[str, Any]) -> dict[str, Any]:
-    place = place_of(option.annotation, kinds)
+    described = _value(option.annotation, kinds, definitions)
+    return described if option.required else described | {"default": to_jsonable_python(plain_default(option.default))}
+
+
+def _value(annotation: Any, kinds: Kinds, definitions: dict[str, Any]) -> dict[str, Any]:
+    """What may stand at an annotated place."""
+    place = place_of(annotation, kinds)
     choices: list[dict[str, Any]] = []
     if place.section is not None:
         choices.append(_object(place.section, kinds, definitions))
     if place.kind is not None:
-        component = {"$ref": f"#/$defs/{kinds[place.kind]}"}
-        choices.append({"type": "array", "items": component} if place.many else component)
+        choices.append({"$ref": f"#/$defs/{kinds[place.kind]}"})
+    if place.items is not None:
+        choices.append({"type": "array", "items": _value(place.items, kinds, definitions)})
     if place.leaf is not None and place.section is None:
         leaf = adapter_of(place.leaf).json_schema(ref_template="#/$defs/{model}")
         definitions |= leaf.pop("$defs", {})
         choices.append(leaf)
     choices += [{"type": "null"}] if place.optional else []
-    described = choices[0] if len(choices) == 1 else {"anyOf": choices}
-    if isinstance(option.default, Default):
-        return described | {"default": {"use": option.default.use, **dict(option.default.options)}}
-    return described if option.required else described | {"default": to_jsonable_python(option.default)}
+    return choices[0] if len(choices) == 1 else {"anyOf": choices}

@@ -7,6 +7,7 @@ import dataclasses
 import inspect
 import types
 import typing
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -94,12 +95,12 @@ def _common(part_class: Any) -> dict[str, Option]:
 
 @dataclass(frozen=True)
 class Place:
-    """What may stand at an annotated place: components of `kind` (unbuilt where `deferred`), several of them in a
-    list, a nested `section`, or a leaf that `leaf` describes."""
+    """What may stand at an annotated place: a component of `kind` (unbuilt where `deferred`), a list whose items are
+    annotated `items` and may hold components, a nested `section`, or a leaf that `leaf` describes."""
 
     kind: type | None = None
     deferred: bool = False
-    many: bool = False
+    items: Any = None
     section: type | None = None
     leaf: Any = None
     optional: bool = False
@@ -111,18 +112,28 @@ def place_of(annotation: Any, kinds: dict[type, str]) -> Place:
         annotation = get_args(annotation)[0]
     members = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
     optional = type(None) in members
-    kind, deferred, many, leaves = None, False, False, []
+    kind, deferred, items, leaves = None, False, None, []
     for member in members:
-        inner, wrapped = member, False
-        if get_origin(member) in (list, tuple) and (arguments := get_args(member)):
-            inner, wrapped = arguments[0], True
-        late = get_origin(inner) is Factory
-        inner = get_args(inner)[0] if late else inner
+        late = get_origin(member) is Factory
+        inner = get_args(member)[0] if late else member
         if isinstance(inner, type) and inner in kinds:
-            kind, deferred, many = inner, late, wrapped
+            kind, deferred = inner, late
+        elif (item := _item_of(member)) is not None and _holds_components(place_of(item, kinds)):
+            items = item
         elif member is not type(None):
             leaves.append(member)
-    if kind is None and len(leaves) == 1 and isinstance(leaves[0], type) and dataclasses.is_dataclass(leaves[0]):
+    alone = kind is None and items is None and len(leaves) == 1
+    if alone and isinstance(leaves[0], type) and dataclasses.is_dataclass(leaves[0]):
         return Place(section=leaves[0], optional=optional)
     leaf = Union[tuple(leaves)] if leaves else None  # noqa: UP007 -- a union of a tuple has no other spelling
-    return Place(kind, deferred, many, None, leaf, optional)
+    return Place(kind, deferred, items, None, leaf, optional)
+
+
+def _item_of(annotation: Any) -> Any:
+    """What the items of a list are annotated; None for anything else."""
+    arguments = get_args(annotation)
+    return arguments[0] if get_origin(annotation) in (list, tuple, Sequence) and arguments else None
+
+
+def _holds_components(place: Place) -> bool:
+    return place.kind is not None or place.items is not None

@@ -15,7 +15,8 @@ class Terms:
     """What the bounds on log p(x) are made of: the drawn layers, and log p(x | z).
 
     Attributes:
-        layers: one `Layer` for each stochastic layer.
+        layers: one `Layer` for each stochastic layer, in the order in which the model generates: what a prior depends
+            on stands before it.
         log_likelihood: log p(x | z), `[*samples, batch]`.
         samples: None, or the number of draws on the leading axis.
         likelihood: p(x | z) at the draws, where the model says it: what simulates x with its z needs it.
@@ -39,6 +40,19 @@ class Terms:
         self._reconstruction: Tensor | None = None
         self._kl: Tensor | None = None
         self.likelihood = likelihood
+
+    @property
+    def only_layer(self) -> Layer:
+        """The one stochastic layer, for what is defined for one alone.
+
+        Raises:
+            Unsupported: there are several.
+        """
+        first, *deeper = self.layers
+        if deeper:
+            message = f"this is defined for a model with one stochastic layer, and this one has {len(self.layers)}"
+            raise Unsupported(message)
+        return first
 
     def mean_over_samples(self, value: Tensor, event_dims: int = 0) -> Tensor:
         """`[*samples, batch, *event]` -> `[batch, *event]`; what has no samples axis (a KL in closed form) stays as it

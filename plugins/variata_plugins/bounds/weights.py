@@ -36,7 +36,7 @@ def importance_weighted(terms: Terms, groups: int = 1, gradient: Gradient = "tot
 
     Raises:
         Unsupported: another gradient than "total" for several layers, or for a posterior whose parameters cannot be
-            held constant (a flow).
+            held constant.
     """
     stop = None if gradient == "total" else "parameters"
     log_weights = terms.log_weights(stop).unflatten(0, (groups, -1))

@@ -6,7 +6,8 @@ r"""Sum-product networks (probabilistic circuits): densities whose every margina
 A structure is data (`graph.py`), cut into layers of log-space tensors (`layers.py`); the leaves are
 laws of single variables (`leaves.py`, `gaussian.py`); the model asks them everything (`model.py`). Structures: a
 mixture (`structure.py`), trees that are learned from data (`trees.py`), random regions (`rat.py`), rectangles
-(`poon_domingos.py`). Training is gradient descent, by the loss `nll`, or expectation maximisation (`em.py`).
+(`poon_domingos.py`). Training is gradient descent, by the loss `nll`, or expectation maximisation (`em.py`). A circuit
+is also a law of codes: a prior of one-hot ones (`prior.py`), or the law that is fitted to those of a `vq_vae`.
 """
 
 from pathlib import Path
@@ -40,6 +41,7 @@ def variata_components() -> list[Component]:
         Component("leaf", "categorical", f"{here}.leaves:Categorical", "Levels, each with its probability"),
         Component("leaf", "gaussian", f"{here}.gaussian:Gaussian", "Real numbers, of bounded scale"),
         Component("leaf", "indicator", f"{here}.leaves:Indicator", "Sure of one level: for selective circuits"),
+        Component("prior", "circuit", f"{here}.prior:CircuitPrior", "One-hot codes, with exact marginals"),
         Component("loss", "em", f"{here}.em:ByEM", "Negative log-likelihood, by expectation maximisation"),
         Component("optimizer", "em", f"{here}.em:EM", "To expected counts, with step and pseudocount"),
     ]

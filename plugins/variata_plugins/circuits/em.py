@@ -6,6 +6,8 @@ r"""Expectation maximisation. Log p(x) of a circuit is a log-sum of products of 
 With all examples in one batch, eta = 1 and alpha = 0 the likelihood never falls; with alpha the penalised likelihood
 sum log p(x) + alpha / m sum log theta never falls. With mini-batches eta < 1, falling during training.
 
+Laws that are no tables of outcomes move by expected statistics in the same way (`gaussian.py`); alpha is not for them.
+
 Dempster, Laird and Rubin (1977), Maximum likelihood from incomplete data via the EM algorithm. Peharz et al. (2020),
 Einsum networks, arXiv:2004.06231 (counts from automatic differentiation). Cappe and Moulines (2009), Online EM,
 arXiv:0712.4273.
@@ -22,6 +24,7 @@ from torch import Tensor, nn
 
 from variata import Batch, ConfigError, Loss, Now, Objective, Optimizer, Phase, Problem, Scheduled, Term, default
 
+from .leaves import Moments
 from .model import Circuit
 
 _NO_COUNTS = "em moves log-probabilities by the counts in their gradients: set loss=em, or another optimizer"
@@ -48,17 +51,35 @@ class EM(Optimizer):
         return ExpectationMaximisation(parameters, lr, self.pseudocount)
 
 
-class ExpectationMaximisation(torch.optim.Optimizer):
-    """The step of `EM`. Gradients are those of minus the summed log-likelihood with respect to log-probabilities."""
+class OfCircuit(Optimizer):
+    """`EM` for a circuit whose leaves move by statistics of their own."""
 
-    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, pseudocount: float) -> None:
+    def __init__(self, em: EM, leaves: Moments) -> None:
+        self.em, self.leaves, self.lr = em, leaves, em.lr
+
+    def build(self, parameters: Sequence[nn.Parameter], lr: float) -> torch.optim.Optimizer:
+        return ExpectationMaximisation(parameters, lr, self.em.pseudocount, self.leaves)
+
+
+class ExpectationMaximisation(torch.optim.Optimizer):
+    """The step of `EM`. Gradients are those of minus the summed log-likelihood with respect to log-probabilities, and
+    to the parameters of leaves that move themselves."""
+
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], lr: float, pseudocount: float, leaves: Moments | None = None
+    ) -> None:
         super().__init__(parameters, {"lr": lr, "pseudocount": pseudocount})
+        self._leaves = leaves
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         for group in self.param_groups:
             for parameter in group["params"]:
-                if parameter.grad is not None:
+                if parameter.grad is None:
+                    continue
+                if self._leaves is not None and parameter is self._leaves.theta:
+                    self._leaves.maximise_(-parameter.grad, group["lr"])
+                else:
                     _move(parameter, -parameter.grad, group["lr"], group["pseudocount"])
 
 
@@ -81,7 +102,7 @@ class ByEM(Loss):
         optimizer: `em`, with its step and its pseudocount.
 
     Raises:
-        ConfigError: another optimizer, or leaves whose parameters are no log-probabilities.
+        ConfigError: another optimizer, or leaves that cannot be moved by counts.
     """
 
     requires = Circuit
@@ -91,14 +112,14 @@ class ByEM(Loss):
         if not isinstance(optimizer, EM):
             message = "em reads counts from gradients and needs its own optimizer (use: em); for others, set loss=nll"
             raise ConfigError(Problem(message, "loss.optimizer"))
+        self.optimizer: EM = optimizer
         if isinstance(model, Circuit) and not model.leaves.countable:
             message = f"the parameters of {type(model.leaves).__name__} leaves cannot be counted: set loss=nll"
             raise ConfigError(Problem(message))
-        self.optimizer = optimizer
 
     def phases(self, model: Circuit) -> Sequence[Phase]:
         model.normalise_()
-        parameters = [p for p in model.parameters() if p.requires_grad]
+        parameters, leaves = [p for p in model.parameters() if p.requires_grad], model.leaves
         return [
             Phase(
                 name="em",
@@ -107,7 +128,7 @@ class ByEM(Loss):
                 reduction="sum",
                 clip=False,
                 autocast=False,
-                optimizer=self.optimizer,
+                optimizer=OfCircuit(self.optimizer, leaves) if isinstance(leaves, Moments) else self.optimizer,
             )
         ]
 

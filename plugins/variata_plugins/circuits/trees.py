@@ -28,8 +28,9 @@ from variata import Batch, ConfigError, DataSpec, Problem
 from .graph import Graph
 from .structure import Structure, Weighted
 
-MOST_LEVELS = 32
-"""Up to so many levels mutual information is counted; beyond, and for real numbers, it is that of Gaussians."""
+MOST_LEVELS, MOST_COUNTED = 32, 2048
+"""Up to so many levels of a variable, or of all variables together, mutual information is counted; beyond, and for real
+numbers, it is that of Gaussians."""
 
 
 class ChowLiu(Weighted):
@@ -89,8 +90,9 @@ class HCLT(Structure):
     def graph(self, stream: Iterable[Batch] | None = None) -> Graph:
         if stream is None:
             return tree_graph(*_chain(self.data.dimensions))
-        counted = self.data.levels is not None and self.data.levels <= MOST_LEVELS
-        counted = counted and self.data.measure == "counting"
+        levels = self.data.levels or 0
+        counted = levels <= MOST_LEVELS or levels * self.data.dimensions <= MOST_COUNTED
+        counted = counted and self.data.levels is not None and self.data.measure == "counting"
         information = (
             mutual_information(joint(stream, self.data, self.alpha)) if counted else gaussian_information(stream)
         )

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from variata import Command, Component, hookimpl
+from variata import Command, hookimpl
 
 if TYPE_CHECKING:
     from variata import RunContext
@@ -28,13 +28,6 @@ def variata_commands() -> list[Command]:
         Command("compare", f"{_HERE}.command:compare", description),
         Command("report", f"{_HERE}.report.command:report", page),
     ]
-
-
-@hookimpl
-def variata_components() -> list[Component]:
-    """How near samples are to what was trained on."""
-    what = "Are samples nearer to training examples than others are?"
-    return [Component("metric", "nearest_training", f"{_HERE}.nearest:NearestTraining", what)]
 
 
 @hookimpl

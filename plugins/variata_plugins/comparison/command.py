@@ -15,7 +15,7 @@ import typer
 from variata import ConfigError, Place, Problem, RunError, load_file
 
 from .gathering import gathered
-from .measures import Settings, check_equal_counts, settings_of
+from .measures import Settings, check_counts, settings_of
 from .plan import Contender, Plan, Request, check_begun, make_plan, view_name
 from .progress import Display
 from .record import FILE, Budget, Comparison
@@ -65,7 +65,7 @@ def compare(
     )
     settings = settings_of(evaluate or ())
     plan = make_plan(request)
-    check_equal_counts(settings.metrics or (), plan.data, settings.options.split)
+    check_counts(settings.metrics or (), plan.data, settings.options.split)
     folder = out or Path("comparisons") / _stem(models)
     check_begun(plan, folder)
     command = _command(request, folder, jobs, evaluate or (), plugin or ())
@@ -176,6 +176,8 @@ def _introduce(plan: Plan, display: Display, known: int, total: int) -> None:
         if contender.section != plan.section:
             words = f"{contender.model.spec.describe()}; {contender.model.spec.transform}"
             display.line(f"{contender.name}: the same examples, {words}: {contender.reason}")
+        elif contender.note:
+            display.line(f"{contender.name}: {contender.note}")
     if known:
         display.line(f"{known} of {total} were done before")
 

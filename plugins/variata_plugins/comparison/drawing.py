@@ -12,10 +12,10 @@ from PIL import Image
 from torch import Tensor
 
 from variata import Autoencoder, Batch, Data, DataSpec, RunError, UserError
+from variata_plugins.metrics.nearest import nearest
 from variata_plugins.metrics.samples import examples
 from variata_plugins.pictures.figures import draw_examples, tile
 
-from .nearest import nearest
 from .record import Picture
 
 _COLUMNS, _STEPS, _SIDE = 10, 8, 400

@@ -92,7 +92,7 @@ def _model(contender: Contender, tasks: Sequence[Task], outcomes: Mapping[str, O
         trained_here=contender.run is None,
         budget=told.budget if told else "",
         graph=told.graph if told else "",
-        note=contender.reason,
+        note="; ".join(text for text in (contender.reason, contender.note) if text),
     )
 
 

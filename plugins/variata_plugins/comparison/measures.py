@@ -16,11 +16,16 @@ from torch import Tensor
 
 from variata import (
     Autoencoder,
+    Classifier,
     ConfigError,
     Data,
+    DataError,
     DataSpec,
+    Density,
+    Energy,
     Estimate,
     EvaluationSettings,
+    LatentVariable,
     Metric,
     Problem,
     Run,
@@ -36,6 +41,7 @@ from variata_plugins.metrics.parzen import chosen_by
 from .record import Figure, Kind
 
 _BLOCK = 500
+_STREAM = 1_000_003  # apart from that of metrics, which may draw more of the same model
 _LEAST, _MOST = 1000, 10_000
 _KINDS: dict[str, Kind] = {"exact": "=", "upper_bound": "<=", "lower_bound": ">=", "biased": "~"}
 COINS = "its grey samples are drawn as black or white, x ~ Bernoulli(x'), as the data was"
@@ -84,13 +90,18 @@ def pool_size(data: Data, split: str) -> int:
     return min(max(_LEAST, len(data.split(split))), _MOST)  # pyright: ignore[reportArgumentType]
 
 
-def check_equal_counts(metrics: Sequence[Metric], data: Data, split: str) -> None:
+def check_counts(metrics: Sequence[Metric], data: Data, split: str) -> None:
     """Distances between two sets depend on how many each has.
 
     Raises:
         ConfigError: as many samples are not asked for as the split has examples.
+        DataError: it has none.
     """
     examples = len(data.split(split))  # pyright: ignore[reportArgumentType]
+    if not examples:
+        raise DataError(
+            f"the split {split} has no examples to compare models on: choose another (--evaluate split=test)"
+        )
     problems = []
     for metric in metrics:
         if isinstance(metric, FID | KID) and metric.samples != examples:
@@ -168,7 +179,9 @@ class _Held(Metric):
             return self.metric.measure(model, data, settings)
         except UserError as error:
             self.refusal = "; ".join(problem.message for problem in error.problems)
-            return {}
+        except Exception as error:  # somebody's metric: the other figures are not to be lost by it
+            self.refusal = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return {}
 
 
 _LACKS = {"Sampler": "does not sample", "Autoencoder": "has no codes", "LatentVariable": "has no posterior q(z | x)"}
@@ -199,20 +212,22 @@ def measured(run: Run, name: str, seed: int, data: Data, settings: Settings, vie
     model, options = run.model, settings.options
     metrics = settings.metrics if settings.metrics is not None else default_metrics(data, options.split)
     with torch.random.fork_rng():
-        torch.manual_seed(options.seed)
+        torch.manual_seed((options.seed + _STREAM) % 2**32)
         samples, sampling = _samples(model, pool_size(data, options.split))
-    drawn = None if samples is None else Drawn(model, data.spec, samples).eval()
+        drawn = None if samples is None else Drawn(model, data.spec, samples).eval()
     held = [_Held(metric, drawn, data) for metric in metrics]
-    estimates = evaluate(
-        run,
-        split=options.split,
-        samples=options.samples,
-        seed=options.seed,
-        batch_size=options.batch_size,
-        ais_steps=options.ais_steps,
-        ais_chains=options.ais_chains,
-        metrics=held,
-    )
+    estimates: dict[str, Estimate] = {}
+    if held or isinstance(model, Density | Energy | LatentVariable | Classifier):  # else there is nothing to ask
+        estimates = evaluate(
+            run,
+            split=options.split,
+            samples=options.samples,
+            seed=options.seed,
+            batch_size=options.batch_size,
+            ais_steps=options.ais_steps,
+            ais_chains=options.ais_chains,
+            metrics=held,
+        )
     figures = [
         _figure(name, seed, metric, found, model, view, data, run.data, options)
         for metric, found in estimates.items()

@@ -30,6 +30,7 @@ from variata import (
     UserError,
     build,
     load,
+    registry,
     runs,
 )
 
@@ -69,7 +70,8 @@ class Contender:
         texts: overrides of its configuration, in order; nothing of a run that is trained already.
         run: a run that is trained already; `others` are further ones, of other seeds.
         assembly: built on its view of the data.
-        section, data: its view.
+        section, data: its view. `reason`: why that is not the common one.
+        note: where its own configuration asks for other data, which.
     """
 
     name: str
@@ -82,6 +84,7 @@ class Contender:
     section: dict[str, Any] = field(default_factory=dict)
     data: Data | None = None
     reason: str = ""
+    note: str = ""
 
     @property
     def folder(self) -> str:
@@ -157,7 +160,7 @@ def _contenders(request: Request) -> list[Contender]:
     swept = list(itertools.product(*(axis.items() for axis in map(_Axis, request.grid))))
     found: list[Contender] = []
     for word in request.models:
-        if Path(word).is_dir():
+        if Path(word).is_dir() and registry().find_preset(word) is None:
             _add_run(load(word), found)
             continue
         name = Path(word).stem if word.endswith((".yaml", ".yml")) else word.rpartition("/")[2]
@@ -169,11 +172,13 @@ def _contenders(request: Request) -> list[Contender]:
             found.append(contender)
     if len(found) == len([c for c in found if c.run]) and (request.overrides or request.grid):
         raise ConfigError(Problem("runs that are trained already take no options: name a preset or a YAML file"))
-    names: dict[str, int] = {}
+    taken: set[str] = set()
     for contender in found:
-        names[contender.name] = names.get(contender.name, 0) + 1
-        if names[contender.name] > 1:
-            contender.name = f"{contender.name}-{names[contender.name]}"
+        name, count = contender.name, 1
+        while contender.folder.lower() in taken:  # folders of some machines do not tell a from A
+            count += 1
+            contender.name = f"{name}-{count}"
+        taken.add(contender.folder.lower())
     return found
 
 
@@ -318,6 +323,7 @@ def _settle(contender: Contender, section: dict[str, Any], data: Data, problems:
             return
         contender.reason = "it was trained on this form before"
         return
+    contender.note = _moved(contender.section, section)
     try:
         _rebuilt(contender, section)
         return
@@ -331,14 +337,27 @@ def _settle(contender: Contender, section: dict[str, Any], data: Data, problems:
         except UserError:
             continue
         contender.reason = "; ".join(problem.message for problem in refusal.problems)
+        contender.note = ""
         return
-    what = "" if _is_own(refusal) else f"cannot share the data ({data.spec.describe()}; {_words(section)}): "
+    what = "" if _is_at_fault(contender) else f"cannot share the data ({data.spec.describe()}; {_words(section)}): "
     problems.add(contender.name, refusal, what)
 
 
-def _is_own(error: UserError) -> bool:
-    """Whether a refusal is about how the configuration is written, and not about the data."""
-    return all(problem.place is not None and "unknown option" in problem.message for problem in error.problems)
+def _moved(own: Mapping[str, Any], common: Mapping[str, Any]) -> str:
+    """In what data that a configuration asks for differs from the common view."""
+    if own.get("use", common["use"]) != common["use"]:
+        return f"its own configuration is of {own['use']}"
+    said = [f"{key}={json.dumps(value)}" for key, value in own.items() if common.get(key) != value]
+    return f"its own configuration says data.{', data.'.join(said)}" if said else ""
+
+
+def _is_at_fault(contender: Contender) -> bool:
+    """Whether a configuration cannot be built on any data, its own included."""
+    try:
+        build(contender.source, [text for text in contender.texts if not text.startswith("data")])
+    except UserError:
+        return True
+    return False
 
 
 def _rebuilt(contender: Contender, section: Mapping[str, Any]) -> None:
@@ -371,7 +390,9 @@ def _longest(contenders: Iterable[Contender]) -> Budget:
     if not asked:
         return Budget(kind="epochs", value=0, reason="every run was trained before, and keeps its own")
     name = max(asked, key=lambda name: asked[name])
-    reason = f"as many as the configuration of {name} asks for, the most of all; --epochs, --steps or --seconds choose"
+    reason = (
+        f"the most that a configuration asks for, that of {name}" if len(asked) > 1 else "as its configuration says"
+    )
     return Budget(kind="epochs", value=asked[name], reason=reason)
 
 

@@ -229,7 +229,15 @@ class Comparison:
     pictures: list[Picture] = field(default_factory=list)
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=1, allow_nan=False) + "\n"
+        """With a line for each model, figure, and whatever else there are several of."""
+        parts = []
+        for key, value in asdict(self).items():
+            if isinstance(value, list) and value and isinstance(value[0], dict):
+                lines = ",\n  ".join(json.dumps(item, allow_nan=False) for item in value)
+                parts.append(f' "{key}": [\n  {lines}\n ]')
+            else:
+                parts.append(f' "{key}": {json.dumps(value, allow_nan=False)}')
+        return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
 def read_comparison(folder: Path | str) -> Comparison:

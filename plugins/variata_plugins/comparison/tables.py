@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, fields
 from .record import Comparison, Difference, Figure, Group, Interval, ModelOf
 
 _SECTIONS = {
-    "Likelihoods": ("nll", "elbo"),
+    "Likelihoods": ("nll", "bits_per_dim", "elbo"),
     "Samples": (
         *("fid", "kid", "precision", "recall", "density", "coverage", "nearest_training_ratio", "sample_distinct"),
         *("sample_mean_distance", "sample_variance_ratio", "parzen"),
@@ -23,7 +23,7 @@ _SECTIONS = {
     "Cost": ("parameters", "training_seconds", "sampling_seconds"),
 }
 # In the CSV alone: the same in another form, and what says how far a figure may be trusted.
-_DETAILS = ("log_likelihood", "bits_per_dim", "accuracy", "cross_entropy", "reconstruction_psnr", "reconstruction")
+_DETAILS = ("log_likelihood", "accuracy", "cross_entropy", "reconstruction_psnr", "reconstruction")
 _DETAILS += ("gap", "effective_samples", "mutual_information", "aggregate_kl", "log_partition", "annealing_gap")
 TITLES = {
     "nll": "-log p(x), nats",
@@ -137,6 +137,11 @@ def cell(record: Comparison, model: ModelOf, column: Column) -> str:
     interval = interval_of(record, model.name, column)
     if interval is not None:
         return figure_text(interval, kind_of(record, model.name, column))
+    return absence(record, model, column).removeprefix(f"{model.kind}: ")  # whose row says of what it is said
+
+
+def absence(record: Comparison, model: ModelOf, column: Column) -> str:
+    """Why a cell has no figure: "GAN: no likelihood"."""
     elsewhere = any(i.model == model.name and i.metric == column.metric for i in record.intervals)
     reasons = [f.absent for f in record.figures if (f.model, f.metric) == (model.name, column.metric) and f.absent]
     return "other column" if elsewhere else reasons[0] if reasons else ""
@@ -184,7 +189,10 @@ def markdown(record: Comparison) -> str:
     lines += [f"Budget: {budget}{f' ({budget.reason})' if budget.reason else ''}; {seeds}. Written {record.created}."]
     for view in data.views[1:]:
         lines.append(f"On another form of the same examples ({view.words}): {', '.join(view.models)}. {view.reason}.")
+    of_views = [name for view in data.views[1:] for name in view.models]
     for model in record.models:
+        if model.note and model.name not in of_views:
+            lines.append(f"{model.name}: {model.note}.")
         if not model.trained_here:
             lines.append(f"{model.name} was trained before: {model.budget}.")
     if not record.complete:
@@ -277,7 +285,7 @@ def wide_csv(record: Comparison) -> str:
         for name, column in named.items():
             interval = interval_of(record, model.name, column)
             if interval is None:
-                row[f"{name}: absent"] = cell(record, model, column)
+                row[f"{name}: absent"] = absence(record, model, column)
                 continue
             row |= {name: interval.mean, f"{name}: standard error": interval.standard_error}
             row |= {f"{name}: half-width over seeds": interval.half_width}

@@ -33,9 +33,9 @@ from variata import (
     build,
     build_data,
     load,
-    runs,
     train,
 )
+from variata_plugins.graphs.png import render_png
 from variata_plugins.graphs.structure import graph_of
 from variata_plugins.graphs.svg import render_svg
 
@@ -44,7 +44,7 @@ from .measures import Measured, drawn_by_coins, measured, settings_of
 from .record import Figure, Picture, RunOf
 
 _CAPABILITIES = (Sampler, Autoencoder, LatentVariable, Density, Marginals, Energy, Chain, Classifier)
-_POINTS = 200
+_POINTS = 100
 _SHARE_OF_TRIAL = 0.1
 
 
@@ -189,10 +189,13 @@ def _run(task: Task) -> Run:
     if _status(task.folder) == "finished":
         return load(task.folder)
     task.folder.parent.mkdir(parents=True, exist_ok=True)
-    texts = (*task.texts, f"seed={task.seed}")
-    if task.seconds is not None:
-        texts = (*texts, f"train.steps={_steps_within(task, texts)}")
-    run = train(task.source, texts, run=task.folder, resume=True)
+    if (task.folder / "spec.yaml").is_file():  # begun by an earlier call, and held against this one by `check_begun`
+        run = train(task.folder, resume=True)
+    else:
+        texts = (*task.texts, f"seed={task.seed}")
+        if task.seconds is not None:
+            texts = (*texts, f"train.steps={_steps_within(task, texts)}")
+        run = train(task.source, texts, run=task.folder)
     if run.status in ("interrupted", "terminated"):
         raise Stopped(run.status)
     return run
@@ -200,12 +203,8 @@ def _run(task: Task) -> Run:
 
 def _steps_within(task: Task, texts: tuple[str, ...]) -> int:
     """How many steps the seconds of a budget have room for, by a short trial: schedules that are stretched over the
-    whole of training need its length. A run that is gone on with keeps its own."""
+    whole of training need its length."""
     assert task.seconds is not None
-    if (task.folder / "spec.yaml").is_file():
-        begun = [record.options.get("train.steps") for record in runs(task.folder)]
-        if begun and begun[0]:
-            return int(begun[0])
     with tempfile.TemporaryDirectory() as folder:
         short = train(
             task.source, (*texts, f"train.max_time={task.seconds * _SHARE_OF_TRIAL}"), run=Path(folder) / "run"
@@ -265,7 +264,8 @@ def _draw(task: Task, run: Run, found: Measured) -> list[Picture]:
 
 
 def _graph(task: Task) -> str:
-    """The conceptual graph as an SVG file; none where the model cannot be built again from what is written."""
+    """The conceptual graph as an SVG file, with a PNG beside it; none where the model cannot be built again from what
+    is written."""
     path = Path(task.out) / "graphs" / f"{task.stem}.svg"
     try:
         config = str(Path(task.source) / "spec.yaml") if task.trained else task.source
@@ -274,17 +274,20 @@ def _graph(task: Task) -> str:
         return ""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(render_svg(graph), encoding="utf-8")
+    path.with_suffix(".png").write_bytes(render_png(graph))
     return f"graphs/{path.name}"
 
 
 def curves_of(rows: list[dict[str, Any]]) -> dict[str, list[tuple[int, float]]]:
-    """Learning curves from the rows of metrics.jsonl, each of at most 200 points: every k-th, and the last."""
+    """Learning curves from the rows of metrics.jsonl, each of about 100 points: every k-th, and the last."""
     curves: dict[str, list[tuple[int, float]]] = {}
     for row in rows:
         for name, value in row.items():
             number = isinstance(value, int | float) and math.isfinite(value)
             if name not in ("step", "epoch", "split", "lr", "skipped") and number:
-                curves.setdefault(f"{row.get('split', 'train')}/{name}", []).append((int(row["step"]), float(value)))
+                curves.setdefault(f"{row.get('split', 'train')}/{name}", []).append(
+                    (int(row["step"]), float(f"{value:.6g}"))
+                )
     return {name: _thinned(points) for name, points in curves.items()}
 
 

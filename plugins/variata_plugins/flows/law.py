@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from variata import DiagonalNormal, Layer, StandardNormal, register_rsample_and_kl, rsample_and_kl
+from variata import DiagonalNormal, Layer, StandardNormal, Unsupported, register_rsample_and_kl, rsample_and_kl
 
 from .bijection import Bijection
 
@@ -32,12 +32,13 @@ class FlowLaw(Distribution):
     Args:
         base: of z_0, batch shape `[*batch]`, event shape `[latent]`.
         bijection: z_0 -> z.
+        constant: the same map with parameters that receive no gradient, where there is one.
     """
 
     has_rsample = True
 
-    def __init__(self, base: DiagonalNormal, bijection: Bijection) -> None:
-        self.base, self.bijection = base, bijection
+    def __init__(self, base: DiagonalNormal, bijection: Bijection, constant: Bijection | None = None) -> None:
+        self.base, self.bijection, self.constant = base, bijection, constant
         super().__init__(base.batch_shape, base.event_shape, validate_args=False)
 
     @property
@@ -55,6 +56,17 @@ class FlowLaw(Distribution):
         latent = self.event_shape[0]
         noise = _fixed_noise(latent).to(self.base.mu).view(-1, *[1] * len(self.batch_shape), latent)
         return self.bijection.forward(self.base.mu + self.base.stddev * noise)[0].mean(0)
+
+    def detached(self) -> FlowLaw:
+        """The same law, with parameters that receive no gradient. The density of a draw then takes the way back from z
+        to z_0: of an autoregressive posterior, a pass of each network for each dimension.
+
+        Raises:
+            Unsupported: nothing is known of the map's parameters.
+        """
+        if self.constant is None:
+            raise Unsupported("a flow posterior of which only the map is known cannot be held constant")
+        return FlowLaw(self.base.detached(), self.constant, self.constant)
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         return self.bijection.forward(self.base.rsample(sample_shape))[0]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from variata import DataSpec, DiagonalNormal, Encoder, Factory, Network, Shape, default, make
 
-from .flow import Flow
+from .flow import ConstantMap, Flow
 from .law import FlowLaw
 
 
@@ -42,4 +42,4 @@ class FlowEncoder(Encoder):
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> FlowLaw:
         mean, logvar, h = self.network(x, y).tensor_split(self.sizes, dim=-1)
-        return FlowLaw(DiagonalNormal(mean, logvar), self.flow(h))
+        return FlowLaw(DiagonalNormal(mean, logvar), self.flow(h), ConstantMap(self.flow, h))

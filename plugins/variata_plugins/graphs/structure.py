@@ -55,8 +55,7 @@ def graph_of(assembly: Assembly) -> Graph:
     model, loss = assembly.model, assembly.loss
     graph = Graph(assembly.spec.name)
     names = {part.path: str(part.use) for part in assembly.spec.parts() if part.use}
-    law = _look(assembly, graph)
-    parts = _Parts(model, names, law)
+    parts = _Parts(model, names, _look(assembly, graph))
     _training(graph.training, parts)
     _inference(graph.inference, parts)
     if isinstance(model, Drawn):
@@ -65,10 +64,17 @@ def graph_of(assembly: Assembly) -> Graph:
     for _, term in graph.weights:
         if term in _PLACES and term not in graph.places:
             source, target, extra = _PLACES[term]
+            if "posterior_1" in graph.training.nodes:  # of several layers together
+                whole = {"posterior": f"posterior_{parts.layers}", "prior": "prior_1", "z": "z_1"}
+                source, target = (whole.get(name, name) for name in (source, target))
             if source in graph.training.nodes and target in graph.training.nodes:
                 graph.place(term, source, target, extra=extra)
             elif "z" in graph.training.nodes and term != "data":
                 graph.place(term, "z", target if target in graph.training.nodes else "z", extra=extra)
+    for layer in range(1, parts.layers + 1):
+        for _, term in graph.weights:
+            if parts.layers > 1 and term in (f"rate_{layer}", f"kl_{layer}"):
+                graph.place(term, f"posterior_{layer}", f"prior_{layer}")
     if isinstance(loss, Drawn):
         loss.draw(graph)
     return graph
@@ -77,8 +83,9 @@ def graph_of(assembly: Assembly) -> Graph:
 class _Parts:
     """What a model is made of, by role, with the names that its specification gives."""
 
-    def __init__(self, model: Any, names: dict[str, str], law: Any) -> None:
-        self.model, self.law, children = model, law, dict(model.named_children())
+    def __init__(self, model: Any, names: dict[str, str], laws: list[Any]) -> None:
+        self.model, self.law, children = model, laws[0] if laws else None, dict(model.named_children())
+        self.layers = len(laws)
         self.names = names
         self.encoder = next((n for n, m in children.items() if isinstance(m, Encoder) or n == "encoder"), None)
         self.decoder = next((n for n, m in children.items() if isinstance(m, Decoder) or n == "decoder"), None)
@@ -117,7 +124,9 @@ class _Parts:
 def _training(panel: Panel, parts: _Parts) -> None:
     model = parts.model
     panel.node("x", "x", parts.shape)
-    if isinstance(model, Autoencoder) and parts.encoder is not None and parts.decoder is not None:
+    if parts.layers > 1:
+        _layered(panel, parts)
+    elif isinstance(model, Autoencoder) and parts.encoder is not None and parts.decoder is not None:
         _encoded(panel, parts)
     elif isinstance(model, Energy):
         panel.node("chain", "Gibbs sweep", "h ~ p(h|x), x ~ p(x|h)", kind="part", extra=True, column=1)
@@ -177,15 +186,45 @@ def _encoded(panel: Panel, parts: _Parts) -> None:
     else:
         panel.node("z", "z", column=column)
     panel.arrow(source, "z", extra=probabilistic)
-    panel.node("decoder", "decoder", parts.named(parts.decoder), kind="part", column=column + 1)
-    panel.arrow("z", "decoder")
-    label, detail = parts.output
-    panel.node("output", label, detail, kind="law", column=column + 2)
-    panel.arrow("decoder", "output")
+    _decoded(panel, parts, "z", column + 1)
     if parts.prior is not None:
         panel.node("prior", parts.prior_label, parts.named(parts.prior), kind="law", extra=True, column=column, row=1)
         if isinstance(getattr(parts.model, parts.prior), Finishes) or not (probabilistic or _is_prior(parts)):
             panel.arrow("z", "prior", "fitted afterwards", extra=True)
+
+
+def _layered(panel: Panel, parts: _Parts) -> None:
+    """x -> inference -> several layers, the top one first, each given those before it -> p(x|z)."""
+    count, given = parts.layers, parts.given
+    panel.node("x", "x", parts.shape, row=-1)
+    inference = parts.named(parts.encoder)
+    panel.node("encoder", "encoder" if inference else "inference", inference, kind="part", column=1, row=-1)
+    panel.arrow("x", "encoder")
+    for column, layer in enumerate(range(count, 0, -1), start=2):
+        z, top = f"z{_lowered(layer)}", layer == count
+        above = "" if top else f"|z{_lowered(layer + 1)}"
+        at = {"kind": "law", "extra": True, "column": column}
+        panel.node(f"posterior_{layer}", f"q({z}|x{given})" if top else f"q({z}|x, …)", **at, row=-1)
+        panel.node(f"z_{layer}", z, extra=True, column=column)
+        panel.node(f"prior_{layer}", f"p({z}{above}{given})" if above else f"p({z})", **at, row=1)
+        panel.arrow("encoder", f"posterior_{layer}", extra=True)
+        panel.arrow(f"posterior_{layer}", f"z_{layer}", extra=True)
+        if not top:
+            panel.arrow(f"z_{layer + 1}", f"prior_{layer}", extra=True)
+    _decoded(panel, parts, "z_1", count + 2)
+
+
+def _decoded(panel: Panel, parts: _Parts, source: str, column: int) -> None:
+    """... -> decoder -> p(x|z)."""
+    panel.node("decoder", "decoder", parts.named(parts.decoder), kind="part", column=column)
+    label, detail = parts.output
+    panel.node("output", label, detail, kind="law", column=column + 1)
+    panel.arrow(source, "decoder")
+    panel.arrow("decoder", "output")
+
+
+def _lowered(number: int) -> str:
+    return str(number).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
 
 
 def _is_prior(parts: _Parts) -> bool:
@@ -231,6 +270,16 @@ def _inference(panel: Panel, parts: _Parts) -> None:
         panel.arrow("start", "step", extra=True)
         panel.arrow("step", "step", "many times", extra=True)
         panel.arrow("step", "x", extra=True)
+    elif parts.layers > 1:
+        for column, layer in enumerate(range(parts.layers, 0, -1)):
+            z = f"z{_lowered(layer)}"
+            above = "" if layer == parts.layers else f"|z{_lowered(layer + 1)}"
+            panel.node(f"z_{layer}", z, f"~ p({z}{above}{parts.given})", extra=True, column=column)
+            if above:
+                panel.arrow(f"z_{layer + 1}", f"z_{layer}", extra=True)
+        _decoded(panel, parts, "z_1", parts.layers)
+        panel.node("x", "x", parts.shape, column=parts.layers + 2)
+        panel.arrow("output", "x")
     elif isinstance(model, Sampler) and parts.decoder is not None:
         panel.node("prior", parts.prior_label, parts.named(parts.prior), kind="law", extra=True)
         panel.node("z", "z", extra=True, column=1)
@@ -290,11 +339,12 @@ def _critics(graph: Graph, loss: nn.Module, model: Any, names: dict[str, str]) -
                 graph.place(term, node, name)
 
 
-def _look(assembly: Assembly, graph: Graph) -> Any:
-    """q(z | x) of the first examples, where there is one. Copies of model and loss are evaluated on these once, which
-    tells the names and the weights of the terms; a loss that cannot is a warning, and its terms are missing."""
+def _look(assembly: Assembly, graph: Graph) -> list[Any]:
+    """q of each layer for the first examples, the top one first, where there is one. Copies of model and loss are
+    evaluated on these once, which tells the names and the weights of the terms; a loss that cannot is a warning, and
+    its terms are missing."""
     if assembly.data is None:
-        return None
+        return []
     try:
         split = assembly.data.split("train")
         batch = split.batch(torch.arange(min(_EXAMPLES, len(split))))
@@ -308,10 +358,11 @@ def _look(assembly: Assembly, graph: Graph) -> Any:
             for phase in loss.eval().phases(model):
                 for name, term in phase.loss(model, batch, Now.at_end()).terms.items():
                     graph.weights[phase.name, name] = float(term.scale)
-            return model.terms(batch.x, batch.y).layers[0].q if isinstance(model, LatentVariable) else None
+            layers = model.terms(batch.x, batch.y).layers if isinstance(model, LatentVariable) else ()
+            return [layer.q for layer in layers]
     except Exception as error:  # of a plugin's, too: what the capabilities say is drawn all the same
         reason = " ".join(str(error).split())
         warnings.warn(
             f"the loss could not be evaluated ({reason}): its terms are not drawn", VariataWarning, stacklevel=3
         )
-    return None
+    return []

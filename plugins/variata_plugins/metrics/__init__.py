@@ -51,6 +51,7 @@ def variata_components() -> list[Component]:
         Component(
             "metric", "modularity", f"{_HERE}.information:Modularity", "One factor for each dimension of the codes?"
         ),
+        Component("metric", "nearest_training", f"{_HERE}.nearest:NearestTraining", "Are samples copies of examples?"),
         Component("metric", "parzen", f"{_HERE}.parzen:Parzen", "Gaussian-kernel log-likelihood under samples"),
         Component("metric", "prdc", f"{_HERE}.prdc:PRDC", "Precision, recall, density and coverage of samples"),
         Component("metric", "reconstruction_error", f"{_HERE}.reconstruction:ReconstructionError", "MSE, PSNR, SSIM"),

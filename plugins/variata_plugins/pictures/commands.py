@@ -29,10 +29,26 @@ from variata import (
 
 from .figures import draw_examples, draw_pairs
 from .of_run import title_of_samples
+from .of_text import lines_of, write_lines
 
 Files = Annotated[list[str] | None, typer.Option("--plugin", metavar="FILE", help="Load a local plugin file.")]
-Drawn = Annotated[Path, typer.Option("--out", help="A .png picture, an .npz of numbers, or a .csv of rows.")]
-Out = Annotated[Path, typer.Option("--out", help="A .png picture, or an .npz of numbers.")]
+Drawn = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        help="A .png picture, an .npz of numbers, a .csv of rows, a .txt of lines, - for standard output. By default "
+        "samples.png; of strings standard output.",
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        help="A .png picture, an .npz of numbers, a .txt of lines, - for standard output. By default "
+        "reconstructions.png; of strings standard output.",
+    ),
+]
+STANDARD_OUTPUT = Path("-")
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")]
 
 
@@ -40,7 +56,7 @@ RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")
 def sample(
     run: RunArgument,
     n: Annotated[int, typer.Option("-n", min=1, help="How many.")] = 64,
-    out: Drawn = Path("samples.png"),
+    out: Drawn = None,
     condition: Annotated[
         str | None, typer.Option(help="A class (3), or some of them in turn (0..9, label=0..9, 1,3).")
     ] = None,
@@ -49,8 +65,9 @@ def sample(
     plugin: Files = None,
 ) -> None:
     """Draw examples from a trained model, as a picture or as numbers."""
-    check_out(out, (".png", ".npz", ".csv"))
+    check_out(out or STANDARD_OUTPUT, (".png", ".npz", ".csv", ".txt", "-"))
     model = load(run, plugins=plugin or ()).model
+    out = _chosen(out, model, "samples.png")
     if out.suffix == ".csv" and not model.spec.columns:
         raise ConfigError(Problem("rows are of a table, and the model was trained on none: .png or .npz", "--out"))
     if not isinstance(model, Sampler):
@@ -66,22 +83,26 @@ def sample(
         save_arrays(out, x=x, **({} if y is None else {"y": y}))
     elif out.suffix == ".csv":
         save_rows(out, x, model.spec, y)
+    elif out.suffix == ".txt" or out == STANDARD_OUTPUT:
+        write_lines(lines_of(x, model.spec, y), None if out == STANDARD_OUTPUT else out)
     else:
         draw_examples(x, model.spec, out, "means of p(x | z), z ~ p(z)" if mean else title_of_samples(model))
-    print(out)
+    if out != STANDARD_OUTPUT:
+        print(out)
 
 
 @torch.no_grad()
 def reconstruct(
     run: RunArgument,
     n: Annotated[int, typer.Option("-n", min=1, help="How many test examples.")] = 32,
-    out: Out = Path("reconstructions.png"),
+    out: Out = None,
     plugin: Files = None,
 ) -> None:
-    """Show test examples beside their reconstructions."""
-    check_out(out)
+    """Show test examples beside their reconstructions; of strings, each with a tab before what comes back."""
+    check_out(out or STANDARD_OUTPUT, (".png", ".npz", ".txt", "-"))
     loaded = load(run, plugins=plugin or ())
     model = loaded.model
+    out = _chosen(out, model, "reconstructions.png")
     if not isinstance(model, Autoencoder):
         raise Unsupported(f"{type(model).__name__} cannot reconstruct")
     split = loaded.data.split("test")
@@ -91,17 +112,30 @@ def reconstruct(
     reconstructed = model.reconstruct(batch.x, batch.y)
     if out.suffix == ".npz":
         save_arrays(out, x=batch.x, reconstruction=reconstructed)
+    elif out.suffix == ".txt" or out == STANDARD_OUTPUT:
+        pairs = zip(lines_of(batch.x, model.spec), lines_of(reconstructed, model.spec), strict=True)
+        write_lines(["\t".join(pair) for pair in pairs], None if out == STANDARD_OUTPUT else out)
     else:
         draw_pairs(batch.x, reconstructed, model.spec, out)
-    print(out)
+    if out != STANDARD_OUTPUT:
+        print(out)
 
 
 def check_out(out: Path, endings: tuple[str, ...] = (".png", ".npz")) -> None:
     """Refuses a file to write that is neither a picture nor numbers, or lies in no folder."""
-    if out.suffix not in endings:
+    if (out.suffix or str(out)) not in endings:
         raise ConfigError(Problem(f"must end in {' or '.join(endings)} (got {str(out)!r})", "--out"))
     if not out.parent.is_dir():
         raise ConfigError(Problem(f"there is no folder {str(out.parent)!r}", "--out"))
+
+
+def _chosen(out: Path | None, model: Model, otherwise: str) -> Path:
+    """Where to write: as asked for; else strings on standard output, and other examples in a picture."""
+    if out is None:
+        return STANDARD_OUTPUT if model.spec.vocabulary else Path(otherwise)
+    if (out.suffix == ".txt" or out == STANDARD_OUTPUT) and not model.spec.vocabulary:
+        raise ConfigError(Problem("lines are of strings, and the model's data is none: .png or .npz", "--out"))
+    return out
 
 
 def save_arrays(out: Path, **arrays: Tensor) -> None:
@@ -140,6 +174,8 @@ def _labels(text: str | None, n: int, model: Model) -> Tensor | None:
     classes = model.spec.classes
     if model.conditional and classes is None:
         message = "this model's condition is a vector: give it in Python, model.sample(n, condition)"
+        if model.spec.source is not None:
+            message = "this model's condition is a source: use variata generate RUN --source FILE"
         raise ConfigError(Problem(message, "--condition"))
     if classes is None or not (model.conditional or (isinstance(model, Sampler) and model.by_class)):
         message = "this model has no class condition; train one with model.condition=true"

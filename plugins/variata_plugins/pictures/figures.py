@@ -1,4 +1,4 @@
-"""Figures as PNG: grids of images, points in the plane, rows of a table, curves."""
+"""Figures as PNG: grids of images, points in the plane, rows of a table, lines of text, curves."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from torch import Tensor
 from variata import DataSpec, RunError
 
 from .of_columns import draw_columns
+from .of_text import draw_lines, lines_of
 
 _DOTS = 120
 _NATS = {
@@ -97,6 +98,8 @@ def draw_examples(x: Tensor, spec: DataSpec, path: Path, title: str, beside: Ten
     """Examples in the form that suits what they are; `beside` is real data to compare with, for points and tables."""
     if spec.is_image:
         draw_grid(x, spec, path, title)
+    elif spec.vocabulary:
+        draw_lines(lines_of(x, spec), path, title)
     elif spec.columns:
         draw_columns({"model": x} if beside is None else {"data": beside, "model": x}, spec, path, title)
     elif spec.shape == (2,):
@@ -113,6 +116,10 @@ def draw_pairs(x: Tensor, reconstructed: Tensor, spec: DataSpec, path: Path) -> 
         both = torch.cat([both, both.new_full((2, -len(x) % columns, *x.shape[1:]), float(x.min()))], dim=1)
         pairs = rearrange(both, "p (r c) ... -> (r p c) ...", c=columns)
         draw_grid(pairs, spec, path, "test examples, each row above its reconstructions", columns)
+    elif spec.vocabulary:
+        pairs = zip(lines_of(x, spec), lines_of(reconstructed, spec), strict=True)
+        lines = [line for own, other in pairs for line in (own, f"  {other}")]
+        draw_lines(lines, path, "test examples, each above its reconstruction")
     elif spec.shape == (2,):
         draw_points({"data": x, "reconstruction": reconstructed}, path, "reconstructions")
     else:

@@ -1,5 +1,4 @@
-"""`variata inpaint`: a half of test examples is hidden, and drawn given the rest by a model whose conditionals are
-exact."""
+"""`variata inpaint`: a half of test examples is hidden, and drawn given the rest by a model that can."""
 
 from __future__ import annotations
 
@@ -11,9 +10,9 @@ import typer
 from einops import rearrange
 from torch import Tensor
 
-from variata import ConfigError, Marginals, Unsupported, load
+from variata import ConfigError, Inpainter, Unsupported, load
 
-from .commands import Files, Out, RunArgument, check_out, save_arrays
+from .commands import Files, RunArgument, check_out, save_arrays
 from .figures import draw_grid, draw_rows
 
 Side = Literal["left", "right", "top", "bottom"]
@@ -24,7 +23,7 @@ def inpaint(
     run: RunArgument,
     n: Annotated[int, typer.Option("-n", min=1, help="How many test examples.")] = 16,
     hide: Annotated[Side, typer.Option(help="Which half is hidden; of a table, left or right.")] = "bottom",
-    out: Out = Path("inpainted.png"),
+    out: Annotated[Path, typer.Option("--out", help="A .png picture, or an .npz of numbers.")] = Path("inpainted.png"),
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the draws.")] = 0,
     plugin: Files = None,
 ) -> None:
@@ -32,8 +31,8 @@ def inpaint(
     check_out(out)
     loaded = load(run, plugins=plugin or ())
     model = loaded.model
-    if not isinstance(model, Marginals):
-        raise Unsupported(f"{type(model).__name__} has no exact conditionals to draw from")
+    if not isinstance(model, Inpainter):
+        raise Unsupported(f"{type(model).__name__} cannot draw what is hidden given the rest")
     split = loaded.data.split("test")
     if not len(split):
         raise ConfigError("the data has no test examples to inpaint")

@@ -19,6 +19,7 @@ from variata import (
     Energy,
     EvaluationContext,
     LatentVariable,
+    Sequences,
     Split,
     Unsupported,
     ancestral,
@@ -180,7 +181,7 @@ def _draw_likelihoods(context: EvaluationContext) -> None:
     if context.other is not None:
         sets[_name(context.other)] = _examples(_held_out(context.other), _LIKELIHOODS, context)
     else:
-        sets |= _spoiled(batch, context.model.spec.is_image)
+        sets |= _reordered(batch) if context.model.spec.vocabulary else _spoiled(batch, context.model.spec.is_image)
     values = {name: _likelihoods(context, examples) for name, examples in sets.items()}
     model = context.model
     how = "estimated by importance sampling" if isinstance(model, LatentVariable) else "up to log Z"
@@ -211,6 +212,14 @@ def _spoiled(batch: Batch, is_image: bool) -> dict[str, Batch]:
         order = torch.rand_like(pixels[:, :1]).argsort(-1).expand_as(pixels)
         found["pixels shuffled in each image"] = Batch(pixels.gather(2, order).view_as(batch.x), batch.y)
     return found
+
+
+def _reordered(batch: Batch) -> dict[str, Batch]:
+    """The same tokens of each string in another order."""
+    x = batch.x.clone()
+    for row, length in zip(x, Sequences(batch.x).lengths.tolist(), strict=True):
+        row[: length - 1] = row[: length - 1][torch.randperm(length - 1, device=row.device)]
+    return {"the tokens of each string in another order": Batch(x, batch.y)}
 
 
 def _held_out(data: Data) -> Split:

@@ -101,10 +101,7 @@ class BetaTC(OnePhaseLoss, Prepares):
 
     def forward(self, model: LatentVariable, batch: Batch, now: Now) -> Objective:
         terms = model.terms(batch.x, batch.y)
-        layer, *deeper = terms.layers
-        if deeper:
-            raise Unsupported("the total correlation is defined here for one stochastic layer, and this model has more")
-        parts = decomposed(layer, self.estimator, self._dataset_size(len(batch)))
+        parts = decomposed(terms.only_layer, self.estimator, self._dataset_size(len(batch)))
         weighted = {
             "mutual_information": Term(parts.mutual_information, now(self.alpha)),
             "total_correlation": Term(parts.total_correlation, now(self.beta)),

@@ -77,8 +77,10 @@ class AdversarialAutoencoder(Loss):
         if not isinstance(model, LatentVariable | DeterministicAutoencoder):
             message = f"needs codes and a prior, as autoencoder and vae have; {type(model).__name__} has not both"
             raise ConfigError(Problem(message))
-        assert isinstance(model.prior, Prior)
-        if isinstance(model.prior, Finishes) or any(True for _ in model.prior.parameters()):
+        prior = dict(model.named_children()).get("prior")
+        if not isinstance(prior, Prior):
+            raise ConfigError(Problem(f"codes are brought to the model's prior, and {type(model).__name__} has none"))
+        if isinstance(prior, Finishes) or any(True for _ in prior.parameters()):
             message = "codes are brought to a prior that stays as it is: set model.prior=standard_normal"
             raise ConfigError(Problem(message))
         self.game, self.weight, self.optimizer = make(game), weight, optimizer
@@ -116,7 +118,7 @@ def _encoded(model: Autoencoder, batch: Batch) -> tuple[Tensor, Distribution, Ob
     """Codes with gradients, the law that they shall have, and the error of reconstruction."""
     if isinstance(model, LatentVariable):
         terms = model.terms(batch.x, batch.y)
-        layer = terms.layers[0]
+        layer = terms.only_layer
         return layer.z, layer.p, Objective({"error": Term(-terms.reconstruction)}, terms.metrics())
     assert isinstance(model, DeterministicAutoencoder)
     z = model.encode(batch.x, batch.y)

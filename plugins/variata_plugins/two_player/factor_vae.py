@@ -98,5 +98,5 @@ def permute_dims(z: Tensor) -> Tensor:
 
 
 def _codes(terms: Terms) -> Tensor:
-    """z of the first layer, `[batch, latent]`."""
-    return terms.layers[0].z.flatten(1)
+    """z, `[batch, latent]`."""
+    return terms.only_layer.z.flatten(1)

@@ -91,7 +91,7 @@ class VAEGAN(Loss):
 
     def play_critic(self, model: LatentVariable, batch: Batch, now: Now) -> Objective:
         """What the critic minimises."""
-        z = model.terms(batch.x, batch.y).layers[0].z
+        z = model.terms(batch.x, batch.y).only_layer.z
         decoded, drawn = model.decode(z, batch.y).detach(), drawn_mean(model, batch).detach()
         f_real, f_decoded, f_drawn = (self.value(x, batch.y) for x in (batch.x, decoded, drawn))
         terms = {
@@ -104,7 +104,7 @@ class VAEGAN(Loss):
     def play_model(self, model: LatentVariable, batch: Batch, now: Now) -> Objective:
         """What encoder and decoder minimise."""
         terms = model.terms(batch.x, batch.y)
-        z, weight = terms.layers[0].z, now(self.weight)
+        z, weight = terms.only_layer.z, now(self.weight)
         wanted, found = self.features(batch.x, batch.y).detach(), self.features(model.decode(z, batch.y), batch.y)
         decoded, drawn = model.decode(z.detach(), batch.y), drawn_mean(model, batch)
         parts = {

@@ -79,7 +79,10 @@ class ELBO(OnePhaseLoss):
         self.couples_batch = bool(free_bits) or capacity is not None
 
     def forward(self, model: LatentVariable, batch: Batch, now: Now) -> Objective:
-        terms = model.terms(batch.x, batch.y, None if self.samples == 1 else self.samples)
+        return self.of_terms(model.terms(batch.x, batch.y, None if self.samples == 1 else self.samples), now)
+
+    def of_terms(self, terms: Terms, now: Now) -> Objective:
+        """The same of terms that were drawn already: for a loss that needs these draws for more."""
         distortion = Term(-terms.reconstruction)
         return Objective({"distortion": distortion, "rate": self._rate(terms, now)}, terms.metrics())
 

@@ -23,7 +23,6 @@ from torch import Tensor, nn
 from variata import (
     Autoencoder,
     Batch,
-    ConditionVectors,
     ConfigError,
     Data,
     DataSpec,
@@ -31,7 +30,7 @@ from variata import (
     Density,
     Factory,
     Finishes,
-    LabelFrequencies,
+    Loss,
     Model,
     Network,
     NotPrepared,
@@ -60,14 +59,17 @@ class VQVAE(Sampler, Autoencoder, Prepares, Finishes):
         encoder: gives the vectors that are then replaced by their nearest ones.
         decoder: p(x | z); its law must be one of the data's kind of values.
         prior: p(c), a `Density` that samples. It is fitted after training, to the codes of the training examples.
+        prior_loss: what it is fitted by, a loss for that model: `nll`, or `em` of a circuit.
         prior_epochs: how long.
         condition: let encoder and decoder depend on the data's labels (or condition vectors). The prior does where its
             own option says so.
 
     Raises:
-        ConfigError: the prior is no density, or cannot sample; or a condition is asked for and the data has none.
+        ConfigError: the prior is no density, or cannot sample, or is none for its loss; or a condition is asked for and
+            the data has none.
     """
 
+    prepares_itself = ("prior",)
     fitted: Tensor
 
     def __init__(
@@ -80,6 +82,7 @@ class VQVAE(Sampler, Autoencoder, Prepares, Finishes):
         encoder: Factory[Network] = default("network", "mlp"),
         decoder: Factory[Decoder],
         prior: Factory[Model] = default("model", "autoregressive"),
+        prior_loss: Factory[Loss] = default("loss", "nll"),
         prior_epochs: PositiveInt = 20,
         condition: bool = False,
     ) -> None:
@@ -95,10 +98,10 @@ class VQVAE(Sampler, Autoencoder, Prepares, Finishes):
         if not (isinstance(self.prior, Density) and isinstance(self.prior, Sampler)):
             message = f"{type(self.prior).__name__} is no density that samples, and no law of codes"
             raise ConfigError(Problem(f"{message}: use autoregressive", "prior"))
-        learning = [m for m in self.prior.modules() if isinstance(m, Prepares)]
-        if learns := [type(m).__name__ for m in learning if not isinstance(m, LabelFrequencies | ConditionVectors)]:
-            message = f"{learns[0]} learns from data before training, when there are no codes yet"
-            raise ConfigError(Problem(f"{message}: use autoregressive", "prior"))
+        self._prior_loss = prior_loss
+        if not isinstance(self.prior, self._law_loss().requires):
+            message = f"{type(self._law_loss()).__name__} is no loss for {type(self.prior).__name__}: use nll"
+            raise ConfigError(Problem(message, "prior_loss"))
         self.prior_epochs = prior_epochs
         self.register_buffer("fitted", torch.zeros((), dtype=torch.bool))
 
@@ -133,6 +136,10 @@ class VQVAE(Sampler, Autoencoder, Prepares, Finishes):
         codes = self.prior.sample(n, y if self.prior.conditional else None)
         return self.likelihood(self.codebook[codes.long()], y).sample()
 
+    def _law_loss(self) -> Loss:
+        """What the law of codes is fitted by."""
+        return make(self._prior_loss, model=self.prior, data=self.prior.spec)
+
     @torch.no_grad()
     def prepare(self, stream: Iterable[Batch]) -> None:
         """The codebook becomes what the untrained encoder gives for some examples."""
@@ -156,8 +163,9 @@ class VQVAE(Sampler, Autoencoder, Prepares, Finishes):
         options["optimizer"] = {"use": "adam", "lr": {"use": "cosine", "from": 3e-3, "to": 0.0}}
         self.prior.requires_grad_(True)
         with torch.enable_grad(), tempfile.TemporaryDirectory() as folder:
-            config = {"loss": "nll", "train": options, "seed": 0}
-            train(config, run=Path(folder) / "run", data=Strings(codes, labels, self.prior.spec), model=self.prior)
+            strings = Strings(codes, labels, self.prior.spec)
+            loss = self._law_loss().to(self.codebook.device)
+            train({"train": options, "seed": 0}, run=Path(folder) / "run", data=strings, model=self.prior, loss=loss)
         self.prior.requires_grad_(False)
         self.fitted.fill_(True)
         self.train(training)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from variata import RunError
+
 COLOURS = 10
 
 
@@ -195,4 +197,9 @@ class Models:
             self.known[name] = Shown(f"m{i}", name, i % COLOURS, text)
 
     def __getitem__(self, name: str) -> Shown:
+        """Raises:
+        RunError: there is no such model.
+        """
+        if name not in self.known:
+            raise RunError(f"the record of this comparison names a model that it does not hold ({name}): compare again")
         return self.known[name]

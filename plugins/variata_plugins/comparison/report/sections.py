@@ -10,7 +10,8 @@ from statistics import fmean
 from variata import RunError
 
 from ..record import Comparison, ModelOf, Picture
-from ..tables import tables_of
+from ..tables import Column as Comparable
+from ..tables import better, tables_of, title_of
 from .contents import Card, Cards, Cell, Column, Failure, Models, Page, Row, Section, Table
 from .curves import charts_of
 from .numbers import seconds_said
@@ -26,9 +27,11 @@ _PICTURES = {
 }
 _KINDS = (
     "What may not be compared stands in tables of its own, with the reason. How the truth stands to a figure: = exact, "
-    "≤ at most it, ≥ at least it, ~ biased. Beside each stands the standard error over examples. The bar reaches over "
-    "the 95 % interval over seeds where there are several, else two standard errors to each side."
+    "≤ at most it, ≥ at least it, ~ biased. Beside each stands the standard error over examples (of several seeds, "
+    "the mean of theirs); over seeds, the half-width of the 95 % Student-t interval of their mean. The bar reaches "
+    "over that interval where there are several seeds, else two standard errors to each side."
 )
+_DETAILS = "The same in other forms, and what says how far a figure may be trusted."
 _LINES = "Dotted lines are of training, others of validation."
 
 
@@ -79,14 +82,20 @@ def page_of(comparison: Comparison, folder: Path) -> Page:
 
 
 def _figures(comparison: Comparison, models: Models) -> list[Section]:
-    """A section for each of the comparison's tables; the first says how to read all of them."""
+    """A section for each of the comparison's tables, of which the first says how to read all of them, and one for what
+    stands in none."""
+    found = [(table.title, table.columns) for table in tables_of(comparison)]
+    placed = {column.metric for _, columns in found for column in columns}
+    rest = [group for group in comparison.groups if group.metric not in placed]
+    details = [Comparable(g.metric, g.name, title_of(g.metric), better(g.metric)) for g in rest]
     sections = []
-    for table in tables_of(comparison):
-        name = re.sub(r"[^a-z]+", "-", table.title.lower())
-        metrics = list(dict.fromkeys(column.metric for column in table.columns))
-        tables = metric_tables(comparison, models, table.columns)
+    for title, columns in [*found, ("Details", details)]:
+        name = re.sub(r"[^a-z]+", "-", title.lower())
+        metrics = list(dict.fromkeys(column.metric for column in columns))
+        tables = metric_tables(comparison, models, columns)
         tables += absent_table(comparison, models, metrics, f"absent-{name}")
-        sections.append(Section(name, table.title, "" if sections else _KINDS, tables=tables, narrow=True))
+        says = _DETAILS if columns is details else "" if sections else _KINDS
+        sections.append(Section(name, title, says, tables=tables, narrow=True))
     return sections
 
 

@@ -9,10 +9,11 @@ from statistics import fmean
 from ..record import Comparison, Difference, Figure, Interval
 from ..tables import Column as Comparable
 from ..tables import title_of
-from .contents import Cell, Column, Models, Row, Table, Track
+from .contents import Cell, Column, Models, Row, Shown, Table, Track
 from .numbers import SIGNS, error_said, said
 
 NOTHING = "–"
+_OVER_SEEDS = Column("Over seeds", numeric=True)
 
 
 def metric_tables(comparison: Comparison, models: Models, columns: Sequence[Comparable]) -> list[Table]:
@@ -49,67 +50,43 @@ def difference_tables(comparison: Comparison, models: Models) -> list[Table]:
     grouped: dict[tuple[str, str], list[Difference]] = {}
     for difference in comparison.differences:
         grouped.setdefault((difference.metric, difference.group), []).append(difference)
-    columns = [Column("Model a"), Column("Model b"), Column("a − b", numeric=True)]
     tables = []
     for (metric, group), found in grouped.items():
-        seeds = any(difference.half_width is not None for difference in found)
-        scale = _scale([(d.value, d.half_width or 2 * (d.standard_error or 0)) for d in found] + [(0.0, 0.0)])
-        rows = []
-        for d in found:
-            a, b = models[d.a], models[d.b]
-            error = d.standard_error
-            beside = "" if error is None else f"± {error_said(error)}"
-            wide = [
-                Cell(
-                    "" if d.half_width is None else f"± {error_said(d.half_width)}",
-                    sort=_key(d.half_width),
-                    style="number",
-                )
-            ]
-            lines = [
-                f"{d.a} − {d.b}",
-                f"{SIGNS[d.kind]} {said(d.value, error)} {beside}".strip(),
-                f"{d.examples:,} examples, {_seeds(d.seeds)}",
-            ]
-            track = _track(scale, d.value, 2 * (error or 0), d.kind, "\n".join(lines), zero=True)
-            rows.append(
-                Row(
-                    (a, b),
-                    (
-                        Cell(d.a),
-                        Cell(d.b, sort=d.b, style="name", model=b),
-                        Cell(f"{_sign(d.kind)}{said(d.value, error)}", beside, _key(d.value), "number"),
-                        Cell("", sort=_key(d.value), track=track),
-                        *(wide if seeds else ()),
-                    ),
-                )
-            )
-        heads = [*columns, _axis(scale), *([Column("over seeds (95 %)", numeric=True)] if seeds else [])]
-        paired = f"Paired by example: {found[0].examples:,} examples, {_seeds(found[0].seeds)}"
-        note = f"{_sentence(group)} {paired}. The bar is two standard errors wide to each side."
+        scale = _scale([(d.value, 2 * (d.standard_error or 0.0)) for d in found] + [(0.0, 0.0)])
+        rows = [_difference_row(difference, models, scale) for difference in found]
+        heads = [Column("Model a"), Column("Model b"), Column("a − b", numeric=True), _axis(scale)]
+        if any(difference.half_width is not None for difference in found):
+            heads.append(_OVER_SEEDS)
+        else:
+            rows = [Row(row.models, row.cells[:-1]) for row in rows]
+        paired = f"Paired by example: {found[0].examples:,} examples, {_seeds(found[0].seeds)}."
+        note = f"{_sentence(group)} {paired} The bar is two standard errors wide to each side."
         title = f"{capital(title_of(metric))}: a − b"
         tables.append(Table(_id("pairs", metric, group), title, note, tuple(heads), tuple(rows)))
     return tables
 
 
+def _difference_row(found: Difference, models: Models, scale: tuple[float, float]) -> Row:
+    a, b, error, half = models[found.a], models[found.b], found.standard_error, found.half_width
+    number, beside = f"{_sign(found.kind)}{said(found.value, error)}", _error(error)
+    counts = f"{found.examples:,} examples, {_seeds(found.seeds)}"
+    says = f"{a.name} − {b.name}\n{number} {beside}\n{counts}"
+    track = _track(scale, found.value, 2 * (error or 0.0), found.kind, says, zero=True)
+    cells = (
+        Cell(a.name),
+        Cell(b.name, sort=b.name, style="name", model=b),
+        Cell(number, beside, _key(found.value), "number"),
+        Cell("", sort=_key(found.value), track=track),
+        Cell(_error(half), sort=_key(half), style="number"),
+    )
+    return Row((a, b), cells)
+
+
 def every_figure(comparison: Comparison, models: Models) -> Table:
     """All figures, a row for each run and metric."""
-    heads = (
-        "Model",
-        "Seed",
-        "Metric",
-        "Value",
-        "Standard error",
-        "Monte Carlo error",
-        "Kind",
-        "Unit",
-        "Group",
-        "Of",
-        "Note",
-    )
-    columns = tuple(
-        Column(head, numeric=head in ("Seed", "Value", "Standard error", "Monte Carlo error")) for head in heads
-    )
+    numeric = ("Seed", "Value", "Standard error", "Monte Carlo error")
+    heads = ("Model", *numeric[:1], "Metric", *numeric[1:], "Kind", "Unit", "Group", "Of", "Note")
+    columns = tuple(Column(head, numeric=head in numeric) for head in heads)
     rows = []
     for figure in comparison.figures:
         value, error, by_chance = figure.value, figure.standard_error, figure.monte_carlo_error
@@ -128,14 +105,8 @@ def every_figure(comparison: Comparison, models: Models) -> Table:
             Cell(note, sort=note, style="long"),
         )
         rows.append(Row((models[figure.model],), cells))
-    return Table(
-        "every-figure",
-        "Every figure of every run",
-        "The same rows are in the CSV file beside this page.",
-        columns,
-        tuple(rows),
-        filters=True,
-    )
+    note = "The same rows are in figures.csv."
+    return Table("every-figure", "Every figure of every run", note, columns, tuple(rows), filters=True)
 
 
 def _metric_table(
@@ -145,51 +116,49 @@ def _metric_table(
     by_model: dict[str, list[Figure]] = {}
     for figure in figures:
         by_model.setdefault(figure.model, []).append(figure)
-    seeds = any(interval.half_width is not None for interval in over.values())
-    drawn = {name: _value(found, over.get(name)) for name, found in by_model.items()}
-    scale = _scale(drawn.values())
-    rows = []
-    for name, found in by_model.items():
-        value, spread = drawn[name]
-        error = _largest(figure.standard_error for figure in found)
-        kind, interval = found[0].kind, over.get(name)
-        half = interval.half_width if interval else None
-        digits = min((e for e in (error, half) if e), default=None)
-        number = f"{_sign(kind)}{said(value, digits)}"
-        beside = "" if error is None else f"± {error_said(error)}"
-        lines = [name, f"{number} {beside}".strip()]
-        lines += [f"± {error_said(half)} over {_seeds(len(found))} (95 %)"] if half is not None else []
-        lines += [text for text in (_counts(found[0]), found[0].note) if text]
-        track = _track(scale, value, spread, kind, "\n".join(lines))
-        cells = [
-            Cell(name),
-            Cell(number, beside, _key(value), "number"),
-            Cell("", sort=_key(value), track=track),
-        ]
-        if seeds:
-            text = _seeds(len(found)) if half is None else f"± {error_said(half)}"
-            cells.append(Cell(text, "" if half is None else _seeds(len(found)), _key(half), "number"))
-        rows.append(Row((models[name],), tuple(cells)))
+    values = {name: over.get(name) or _only(found) for name, found in by_model.items()}
+    scale = _scale([(value.mean, _spread(value)) for value in values.values()])
+    rows = [_metric_row(models[name], values[name], found[0], scale) for name, found in by_model.items()]
     heads = [Column("Model"), Column("Value", numeric=True), _axis(scale)]
-    heads += [Column("over seeds (95 %)", numeric=True)] if seeds else []
+    if any(value.half_width is not None for value in values.values()):
+        heads.append(_OVER_SEEDS)
+    else:
+        rows = [Row(row.models, row.cells[:-1]) for row in rows]
     better = f"{column.better.capitalize()} is better." if column.better else ""
     of = "" if column.group in ("", "all") else f"Of {column.group}."
     note = " ".join(text for text in (better, of, _sentence(reason)) if text)
     return Table(_id("metric", column.metric, column.group), capital(column.title), note, tuple(heads), tuple(rows))
 
 
-def _value(figures: list[Figure], interval: Interval | None) -> tuple[float, float]:
-    """What is drawn of a model: its mean over seeds, and how far its bar reaches to each side: the interval over seeds
-    where there is one, else two standard errors."""
-    values = [figure.value for figure in figures if figure.value is not None]
-    mean = fmean(values) if interval is None else interval.mean
-    if interval is not None and interval.half_width is not None:
-        return mean, interval.half_width
-    return mean, 2 * (_largest(figure.standard_error for figure in figures) or 0.0)
+def _metric_row(model: Shown, value: Interval, figure: Figure, scale: tuple[float, float]) -> Row:
+    error, half, seeds = value.standard_error, value.half_width, _seeds(value.seeds)
+    digits = min((e for e in (error, half) if e), default=None)
+    number, beside = f"{_sign(figure.kind)}{said(value.mean, digits)}", _error(error)
+    lines = [model.name, f"{number} {beside}".strip()]
+    lines += [f"{_error(half)} over {seeds} (95 %)"] if half is not None else []
+    lines += [text for text in (_counts(figure), figure.note) if text]
+    track = _track(scale, value.mean, _spread(value), figure.kind, "\n".join(lines))
+    cells = (
+        Cell(model.name),
+        Cell(number, beside, _key(value.mean), "number"),
+        Cell("", sort=_key(value.mean), track=track),
+        Cell(_error(half) or seeds, sort=_key(half), style="number"),
+    )
+    return Row((model,), cells)
 
 
-def _largest(errors: Iterable[float | None]) -> float | None:
-    return max((error for error in errors if error is not None), default=None)
+def _only(figures: list[Figure]) -> Interval:
+    """Of figures that no interval over seeds was computed of."""
+    f = figures[0]
+    mean = fmean(figure.value for figure in figures if figure.value is not None)
+    error = f.standard_error if len(figures) == 1 else None
+    return Interval(model=f.model, metric=f.metric, group=f.group, mean=mean, seeds=len(figures), standard_error=error)
+
+
+def _spread(value: Interval) -> float:
+    """How far the bar of a value reaches to each side: the interval over seeds where there is one, else two standard
+    errors over examples."""
+    return value.half_width if value.half_width is not None else 2 * (value.standard_error or 0.0)
 
 
 def _scale(values: Iterable[tuple[float, float]]) -> tuple[float, float]:
@@ -223,6 +192,10 @@ def _key(value: float | None) -> str:
 
 def _sign(kind: str) -> str:
     return f"{SIGNS[kind]} " if kind else ""
+
+
+def _error(error: float | None) -> str:
+    return "" if error is None else f"± {error_said(error)}"
 
 
 def _seeds(count: int) -> str:

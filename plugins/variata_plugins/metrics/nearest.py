@@ -19,7 +19,8 @@ from pydantic import PositiveInt
 from torch import Tensor
 
 from variata import ConfigError, Data, DataError, Estimate, EvaluationSettings, Metric, Problem, Sampler
-from variata_plugins.metrics.samples import described, draws, examples
+
+from .samples import described, draws, examples
 
 _PAIRS = 4_000_000
 
