@@ -540,7 +540,7 @@ class Bigrams(SequenceDecoder):
     """p(x_t | x_(t-1)), and nothing else."""
 
     def __init__(self, vocabulary: int, *, start_from: float = 0.0) -> None:
-        super().__init__()
+        super().__init__(vocabulary)
         self.table = nn.Parameter(torch.full((vocabulary, vocabulary - 1), start_from))
 
     def forward(self, before: Tensor, context: Context) -> Tensor:
