@@ -540,7 +540,7 @@ class Bigrams(SequenceDecoder):
     """p(x_t | x_(t-1)), and nothing else."""
 
     def __init__(self, vocabulary: int, *, start_from: float = 0.0) -> None:
-        super().__init__()
+        super().__init__(vocabulary)
         self.table = nn.Parameter(torch.full((vocabulary, vocabulary - 1), start_from))
 
     def forward(self, before: Tensor, context: Context) -> Tensor:
@@ -574,3 +574,11 @@ def test_a_decoder_of_a_plugins_writes_as_the_built_in_ones_do(tmp_path):
         exact = (counts * (counts / counts.sum(1, keepdim=True)).log().nan_to_num(neginf=0.0)).nansum() / 320
         assert float(run.model.log_prob(x).detach().mean()) == pytest.approx(float(exact), abs=0.05)
         assert run.model.sample(3).shape == (3, 7)
+
+
+@pytest.mark.slow
+def test_a_step_that_cannot_be_one_graph_is_one_line(tmp_path):
+    small = {"data.examples": 100, "train.compile": "step"}
+    with pytest.raises(variata.ConfigError, match=r"train\.compile: this step cannot be made into one graph") as caught:
+        variata.train("seq2seq", small, run=tmp_path / "run")
+    assert "\n" not in str(caught.value)

@@ -65,7 +65,7 @@ class CompiledMover(Mover):
             self._size = len(batch)
             with _tracing():  # the first call makes the graph
                 self._compiled = self._compile(model, batch, now)
-                found = self._compiled(batch.x, batch.y)
+                found = _first_call(self._compiled, batch)
         else:
             found = self._compiled(batch.x, batch.y)
         finite, total, mean, values, metrics, updates = found
@@ -107,6 +107,22 @@ class CompiledMover(Mover):
         if self.clip_value is not None:
             gradients = [None if g is None else g.clamp(-self.clip_value, self.clip_value) for g in gradients]
         return list(gradients)
+
+
+def _first_call(compiled: Callable[..., Any], batch: Batch) -> Any:
+    """What the step gives.
+
+    Raises:
+        ConfigError: something in it cannot be traced, as a recurrent network of torch's.
+    """
+    import torch._dynamo.exc as dynamo
+
+    try:
+        return compiled(batch.x, batch.y)
+    except dynamo.TorchDynamoException as error:
+        reason = str(error).strip().partition("\n")[0]
+        message = f"this step cannot be made into one graph ({reason}): set it to null, or to model"
+        raise ConfigError(Problem(message, "train.compile")) from error
 
 
 @contextmanager

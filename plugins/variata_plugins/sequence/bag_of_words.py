@@ -18,6 +18,7 @@ from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 
 from variata import (
+    END,
     UNKNOWN,
     Batch,
     ConfigError,
@@ -101,6 +102,6 @@ class BagOfWords(OnePhaseLoss):
 def _width_of_z(model: LatentVariable, data: DataSpec) -> int:
     """Of all layers together, from the model's own terms of the empty string."""
     x = torch.zeros(1, *data.shape)
-    x[:, 0] = 1
+    x[:, 0] = END
     with torch.random.fork_rng(devices=[]):
         return sum(layer.q.event_shape.numel() for layer in model.terms(x).layers)

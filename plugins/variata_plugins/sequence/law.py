@@ -53,7 +53,7 @@ class StringLaw(Distribution):
         rows, step = torch.arange(math.prod(self.batch_shape), device=value.device), len(tokens)
         rows = rows.view(self.batch_shape).expand(lead).flatten()
         if not torch.is_grad_enabled():
-            step = max(1, _MOST // (max(length, 1) * (self._width() or 1)))
+            step = max(1, _MOST // (max(length, 1) * self.decoder.vocabulary))
         parts = [
             self._log_probs(tokens[i : i + step], before[i : i + step], rows[i : i + step])
             for i in range(0, len(tokens), step)
@@ -68,10 +68,6 @@ class StringLaw(Distribution):
         columns = (tokens[:, :free] - 1).clamp(min=0)  # padding has no score; it is masked afterwards
         found = torch.nn.functional.cross_entropy(scores.flatten(0, 1), columns.flatten(), reduction="none")
         return torch.nn.functional.pad(-found.view(columns.shape), (0, tokens.shape[1] - free))
-
-    def _width(self) -> int:
-        head = getattr(self.decoder, "head", None)
-        return int(head.out_features) if isinstance(head, torch.nn.Linear) else 1000
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         return self.drawn(sample_shape=sample_shape)

@@ -75,6 +75,10 @@ class SequenceDecoder(nn.Module, ABC):
     that a string is written from; `memory: int | None`, that of the states which it may look at. Neither where there is
     none."""
 
+    def __init__(self, vocabulary: int) -> None:
+        super().__init__()
+        self.vocabulary = vocabulary
+
     @abstractmethod
     def forward(self, before: Tensor, context: Context) -> Tensor:
         """Scores of the token at every place at once, `[batch, places, vocabulary - 1]`, those of tokens 1, 2, ...;

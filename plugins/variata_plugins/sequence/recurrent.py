@@ -101,7 +101,7 @@ class RecurrentDecoder(SequenceDecoder, ABC):
         dropout: Dropout = 0.0,
         word_dropout: Probability = 0.0,
     ) -> None:
-        super().__init__()
+        super().__init__(vocabulary)
         if attention is not None and memory is None:
             raise ConfigError(Problem("attention looks at a source, and this model reads none: remove it"))
         width = embedding or hidden

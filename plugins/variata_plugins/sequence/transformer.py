@@ -153,7 +153,7 @@ class TransformerDecoder(SequenceDecoder):
         dropout: Dropout = 0.0,
         word_dropout: Probability = 0.0,
     ) -> None:
-        super().__init__()
+        super().__init__(vocabulary)
         _check_heads(width, heads)
         self.embedding, self.heads = Embedding(vocabulary, width, dropout, word_dropout), heads
         self.first = None if start is None else nn.Linear(start, width)
