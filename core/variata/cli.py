@@ -340,7 +340,8 @@ def _stand_in(command: Command) -> Callable[..., None]:
             raise PluginError(f"command {command.name} cannot be imported: {reason_of(error)}") from error
         inner = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
         inner.command(context_settings={"help_option_names": ["-h", "--help"]})(function)
-        inner(args=context.args, prog_name=context.command_path, standalone_mode=False)
+        if inner(args=context.args, prog_name=context.command_path, standalone_mode=False) == 130:
+            raise KeyboardInterrupt  # which typer made a status of
 
     return run
 
