@@ -45,9 +45,10 @@ SHOWN = (
 MOST = 5
 INTRODUCTION = """
 Every preset with its graph, its YAML, samples and figures, trained as it stands, but for a minute at most: a first
-impression, and no comparison (for that, [`variata compare`](report.md)). `make gallery` trains what is new and writes
-this page; `variata train NAME` trains one to its end. Figures are of the test split, with the standard error over
-examples; =, ≤, ≥ and ~ say how the truth stands to them ([Evaluation](evaluation.md)).
+impression, and no comparison (for that, [`variata compare`](comparison.md)). `make gallery` trains what is new and
+writes this page; `variata train NAME` trains one to its end. Figures are of the test split, with the standard error
+over examples; =, ≤, ≥ and ~ say how the truth stands to them ([Evaluation](evaluation.md)). Times are of a machine that
+had other work to do.
 """
 
 
