@@ -172,7 +172,10 @@ def list_components(
     }
     if kind is not None and kind not in known:
         raise ConfigError(f"there is no kind {kind!r}{suggest(kind, known)}")
-    wanted = None if plugin is None else {found.id for found in plugins.named(plugin)}
+    named = [] if plugin is None else plugins.named(plugin)
+    if named and all(found.status != "loaded" for found in named):
+        raise PluginError([Problem(f"is {found.status}: {found.reason}", f"plugin {found.id}") for found in named])
+    wanted = None if plugin is None else {found.id for found in named}
     order = {name: position for position, name in enumerate(known)}
     rows = [
         [e.component.kind, e.component.name, e.component.description, e.plugin.id]
