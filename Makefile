@@ -14,7 +14,7 @@ PIP_INSTALL := PIP_BUILD_CONSTRAINT=constraints.txt $(BIN)/python -m pip --disab
 	-qq --prefer-binary --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format docs bench clean
+.PHONY: help demo test test-all lint format docs gallery bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -57,6 +57,9 @@ format: $(INSTALLED) ## lay out the code, and mend what ruff can
 
 docs: $(INSTALLED) ## check the links of the documents, and run the examples in docstrings
 	@$(PYTEST) tests/test_links.py $(PACKAGES)
+
+gallery: $(INSTALLED) ## train the presets that docs/gallery.md does not show as they are, and write it
+	@$(BIN)/python docs/gallery.py
 
 bench: $(INSTALLED) ## every benchmark, one after the other; most need VARIATA_DATA
 	@for file in $(filter-out %/throughput_pythae.py,$(wildcard tests/benchmarks/*.py)); do \

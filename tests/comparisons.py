@@ -57,7 +57,10 @@ def small_comparison(folder: Path) -> Comparison:
                     model=name, metric=metric, group=own, mean=mean, seeds=2, standard_error=0.125, half_width=0.75
                 )
             )
-    absent = [Figure(model="gan", seed=0, metric="nll", value=None, absent="GAN: no <i>likelihood</i>")]
+    absent = [
+        Figure(model="gan", seed=0, metric=metric, value=None, absent=f"GAN: no <i>{what}</i>")
+        for metric, what in (("nll", "likelihood"), ("parzen", "samples"))
+    ]
     groups = [
         Group(metric=metric, name=f"group {i}", models=[name], reason=REASON)
         for metric in ("nll", "parzen")

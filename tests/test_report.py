@@ -109,7 +109,7 @@ def test_figures_that_may_not_be_compared_stand_apart_with_the_reason(comparison
     assert [row[0].words for row in rows(together)] == ["vae", HOSTILE]
     assert [float(row[1].attributes["data-value"]) for row in rows(together)] == pytest.approx([0.52, 0.645])
     assert all("≤" in row[1].words and "± 0.12" in row[1].words and "± 0.75" in row[3].words for row in rows(together))
-    (absent,) = table(page, "Does not apply")
+    (absent,) = table(page, "Likelihoods: what does not apply, and why")
     assert [cell.words for cell in rows(absent)[0]] == ["gan", "-log p(x), nats", "GAN: no <i>likelihood</i>"]
 
 

@@ -93,7 +93,7 @@ def _figures(comparison: Comparison, models: Models) -> list[Section]:
         name = re.sub(r"[^a-z]+", "-", title.lower())
         metrics = list(dict.fromkeys(column.metric for column in columns))
         tables = metric_tables(comparison, models, columns)
-        tables += absent_table(comparison, models, metrics, f"absent-{name}")
+        tables += absent_table(comparison, models, metrics, f"absent-{name}", title)
         says = _DETAILS if columns is details else "" if sections else _KINDS
         sections.append(Section(name, title, says, tables=tables, narrow=True))
     return sections

@@ -28,8 +28,8 @@ def metric_tables(comparison: Comparison, models: Models, columns: Sequence[Comp
     return tables
 
 
-def absent_table(comparison: Comparison, models: Models, metrics: Sequence[str], table: str) -> list[Table]:
-    """What does not apply to whom, and why."""
+def absent_table(comparison: Comparison, models: Models, metrics: Sequence[str], table: str, of: str) -> list[Table]:
+    """What does not apply to whom, and why, of the figures of a section."""
     found: dict[tuple[str, str], dict[str, None]] = {}
     for figure in comparison.figures:
         if figure.value is None and figure.metric in metrics:
@@ -42,7 +42,7 @@ def absent_table(comparison: Comparison, models: Models, metrics: Sequence[str],
         for (model, why), names in found.items()
     ]
     columns = (Column("Model"), Column("What"), Column("Because"))
-    return [Table(table, "Does not apply, because", "", columns, tuple(rows))] if rows else []
+    return [Table(table, f"{of}: what does not apply, and why", "", columns, tuple(rows))] if rows else []
 
 
 def difference_tables(comparison: Comparison, models: Models) -> list[Table]:
@@ -60,7 +60,7 @@ def difference_tables(comparison: Comparison, models: Models) -> list[Table]:
         else:
             rows = [Row(row.models, row.cells[:-1]) for row in rows]
         paired = f"Paired by example: {found[0].examples:,} examples, {_seeds(found[0].seeds)}."
-        note = f"{_sentence(group)} {paired} The bar is two standard errors wide to each side."
+        note = f"{_of(group)} {paired} The bar is two standard errors wide to each side."
         title = f"{capital(title_of(metric))}: a − b"
         tables.append(Table(_id("pairs", metric, group), title, note, tuple(heads), tuple(rows)))
     return tables
@@ -125,8 +125,7 @@ def _metric_table(
     else:
         rows = [Row(row.models, row.cells[:-1]) for row in rows]
     better = f"{column.better.capitalize()} is better." if column.better else ""
-    of = "" if column.group in ("", "all") else f"Of {column.group}."
-    note = " ".join(text for text in (better, of, _sentence(reason)) if text)
+    note = " ".join(text for text in (better, _of(column.group), _sentence(reason)) if text)
     return Table(_id("metric", column.metric, column.group), capital(column.title), note, tuple(heads), tuple(rows))
 
 
@@ -196,6 +195,10 @@ def _sign(kind: str) -> str:
 
 def _error(error: float | None) -> str:
     return "" if error is None else f"± {error_said(error)}"
+
+
+def _of(group: str) -> str:
+    return "" if group in ("", "all") else f"Of {group}."
 
 
 def _seeds(count: int) -> str:
