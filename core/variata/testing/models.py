@@ -23,10 +23,9 @@ from ..errors import NotPrepared, Unsupported, UserError
 from ..interfaces import Autoencoder, Classifier, Density, Energy, LatentVariable, Marginals, Sampler
 from ..training import Loop, Training
 from .laws import DRAWS, NotApplicable
-from .losses import in_preset
+from .losses import check_resuming, in_preset
 from .partners import Descent, PartnerData
 from .presets import check_preset, check_sampling, check_saving, check_terms, check_training, first_batch
-from .resuming import check_resume
 from .subject import Subject, conditions, learned, shaken
 
 TINY = {
@@ -191,11 +190,6 @@ def check_weights(subject: Subject) -> None:
 def check_contract(subject: Subject) -> None:
     """The contract of the preset (`check_preset`)."""
     check_preset(subject.preset_name(), seeds=(0,))
-
-
-def check_resuming(subject: Subject) -> None:
-    """Killed and resumed, training ends with the same weights."""
-    check_resume(subject.preset_name())
 
 
 MODELS = {

@@ -71,7 +71,7 @@ class CircuitPrior(Prior, Prepares):
         if chosen.learned:
             message = f"{type(chosen).__name__} is learned from data, and there are no codes before training"
             raise ConfigError(Problem(f"{message}: use rat or mixture", "structure"))
-        self.circuit = Circuit(codes, structure=lambda **_: chosen, leaves=lambda **given: Categorical(**given))
+        self.circuit = Circuit(codes, structure=lambda **given: chosen, leaves=default("leaf", "categorical"))
         with torch.no_grad():  # classes have no order that a unit could be tilted along
             theta = next(self.circuit.leaves.parameters())
             theta.copy_((_SPREAD * torch.randn_like(theta)).log_softmax(1))
