@@ -263,13 +263,23 @@ def test_what_does_not_fit_is_said_in_one_line(command, message):
 
 
 def test_many_levels_have_no_chow_liu_tree_and_a_hidden_one():
-    spec = DataSpec((3,), "levels", levels=256)
+    spec = DataSpec((3,), "levels", levels=1024)
     with pytest.raises(ConfigError, match="up to 32 levels; use hclt"):
         ChowLiu(spec)
     x = torch.randn(200, 1) @ torch.ones(1, 3) + torch.randn(200, 3) * torch.tensor([0.1, 0.1, 3.0])
     graph = HCLT(spec, units=2).graph([Batch(x)])
     near = {frozenset(edge) for edge in zip(graph.variable.tolist(), graph.variable.tolist()[1:], strict=False)}
     assert frozenset({0, 1}) in near
+
+
+def test_levels_without_an_order_are_counted():
+    spec = DataSpec((3,), "levels", levels=64, high=63.0, transform="codes")
+    code, other = torch.randint(64, (2, 4000))
+    x = torch.stack([code, other, torch.randperm(64)[code]], dim=1).float()
+    graph = HCLT(spec, units=2).graph([Batch(x)])
+    order, children = graph.variable.tolist(), graph.children()
+    below = {order[r]: {order[c - 3] for c in children[r] if c >= 3} for r in range(3)}
+    assert 2 in below[0] or 0 in below[2]
 
 
 def test_every_density_can_be_trained_by_nll():

@@ -78,6 +78,40 @@ def test_others_stand_beside_it(name):
     check(variata.build(name))
 
 
+def test_a_boltzmann_machine_keeps_what_is_pushed_down_apart_from_what_is_pulled_up():
+    for name, start in (("rbm", "x"), ("rbm_pcd", "kept")):
+        graph = check(variata.build(name))
+        arrows = {(arrow.source, arrow.target) for arrow in graph.training.arrows}
+        assert {(start, "chain"), ("chain", "chain"), ("chain", "chain_end"), ("x", "output")} <= arrows
+        between = {s.name: s.between for s in graph.summands()}
+        assert between == {"data": ("x", "output"), "model": ("chain_end", "chain_output")}
+
+
+def test_layers_of_machines_each_with_its_terms():
+    graph = check(variata.build("deep_belief_network", {"model.hidden": [5, 4, 3]}))
+    assert [node.label for node in graph.training.nodes.values()] == ["x", "h1", "h2", "h3"]
+    between = {(s.phase, s.name): s.between for s in graph.summands()}
+    assert between["layer_1", "data"] == ("x", "h_1")
+    assert between["layer_3", "model"] == ("h_2", "h_3")
+    assert [*graph.inference.nodes] == ["start", "step", "h_2", "h_1", "x"]
+
+
+@pytest.mark.parametrize("name", ["hclt", "rat_spn", "poon_domingos", "gaussian_mixture"])
+def test_circuits_show_their_layers(name):
+    graph = check(variata.build(name))
+    nodes = graph.training.nodes
+    assert [*nodes][:2] == ["x", "leaves"]
+    if name == "hclt":
+        assert nodes["sums_1"].detail == "a tree, learned from data"
+    if name == "rat_spn":  # two cuts, ten times
+        assert (nodes["sums_1"].label, nodes["sums_2"].label) == ("40 × 32 sums", "20 × 32 sums")
+        assert nodes["output"].label == "log p(x), one sum of 10 × 32"
+    if name == "poon_domingos":
+        assert nodes["sums_2"].detail == "layers of sums"
+    if name == "gaussian_mixture":
+        assert [*nodes] == ["x", "leaves", "output"]
+
+
 def test_the_command_refuses_what_it_cannot_write(command, tmp_path):
     status, _, err = command("graph", "vae", "--out", tmp_path / "x.gif")
     assert (status, "must end in .svg, .png, .mmd, .txt" in err) == (2, True)

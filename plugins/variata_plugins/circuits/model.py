@@ -32,12 +32,14 @@ from variata import (
     make,
 )
 
+from ..graphs.graph import Drawn
+from ..graphs.graph import Graph as Drawing
 from .graph import Graph
 from .layers import Layers, log_matmul_max
 from .leaves import Indicator, Leaf
 from .structure import Structure, Weighted
 
-_ROWS = 256
+_ROWS, _MOST_DRAWN = 256, 3
 _SPREAD = 3.0
 """Of the first log weights: units that mix few of those below them part sooner than units that mix all alike."""
 
@@ -59,7 +61,7 @@ class Counts(NamedTuple):
     leaves: Tensor
 
 
-class Circuit(Marginals, Sampler, Prepares):
+class Circuit(Marginals, Sampler, Prepares, Drawn):
     """A circuit over the elements of an example.
 
     Args:
@@ -102,6 +104,36 @@ class Circuit(Marginals, Sampler, Prepares):
             (_SPREAD * torch.randn(regions, products * self.units, 1 if is_root else self.units)).log_softmax(1)
             for regions, products, is_root in self._layers.groups
         )
+
+    def draw(self, graph: Drawing) -> None:
+        """From x through the leaves and the layers of sums to the root; of many layers, the first and the last."""
+        panel, known = graph.training, not self.structure.learned
+        if "model" not in panel.nodes:
+            return
+        seen, root = panel.nodes["x"], panel.nodes["output"]
+        panel.clear()
+        panel.node("x", seen.label, seen.detail)
+        laws = f"{self.leaves.leaves} × {self.units} {type(self.leaves).__name__.lower()}"
+        panel.node("leaves", "leaves", laws, kind="part", extra=True, column=1)
+        panel.arrow("x", "leaves", extra=True)
+        inner = self._layers.layers[:0:-1]
+        said = [
+            (f"{each.regions} × {self.units} sums", f"of {each.products} × {self.units} products") for each in inner
+        ]
+        if not known:  # before training, nobody knows which region lies below which
+            regions = sum(each.regions for each in inner)
+            said = [(f"{regions} × {self.units} sums", "a tree, learned from data")] if regions else []
+        elif len(said) > _MOST_DRAWN:
+            between = (f"{len(said) - 2} more", "layers of sums")
+            said = [said[0], between, said[-1]]
+        below = "leaves"
+        for column, (label, detail) in enumerate(said, start=2):
+            panel.node(f"sums_{column - 1}", label, detail, kind="part", extra=True, column=column)
+            panel.arrow(below, f"sums_{column - 1}", extra=True)
+            below = f"sums_{column - 1}"
+        top = f"{root.label}, one sum of {self._layers.layers[0].products} × {self.units}"
+        panel.node("output", top, root.detail, kind="law", extra=True, column=len(said) + 2)
+        panel.arrow(below, "output", extra=True)
 
     def _checked(self, graph: Graph) -> Graph:
         graph.check(self.spec.dimensions)

@@ -107,25 +107,26 @@ class Graph:
     Attributes:
         title: the specification's name.
         weights: weight of every term that the loss was seen to have, by (phase, term).
-        places: where terms stand that somebody placed, by term.
+        places: where terms stand that somebody placed, by term, or by (phase, term).
     """
 
     title: str
     training: Panel = field(default_factory=lambda: Panel("training"))
     inference: Panel = field(default_factory=lambda: Panel("inference"))
     weights: dict[tuple[str, str], float] = field(default_factory=dict)
-    places: dict[str, tuple[str, str, bool]] = field(default_factory=dict)
+    places: dict[str | tuple[str, str], tuple[str, str, bool]] = field(default_factory=dict)
 
-    def place(self, term: str, source: str, target: str, *, extra: bool = True) -> None:
-        """Says between which nodes a term of the loss stands."""
-        self.places[term] = (source, target, extra)
+    def place(self, term: str, source: str, target: str, *, phase: str | None = None, extra: bool = True) -> None:
+        """Says between which nodes a term of the loss stands; of one phase alone, where several have it."""
+        self.places[term if phase is None else (phase, term)] = (source, target, extra)
 
     def summands(self) -> list[Summand]:
         """Every term with its place; what nobody placed stands between the first node and the last."""
         ends = [*self.training.nodes]
         found = []
         for (phase, name), weight in self.weights.items():
-            source, target, extra = self.places.get(name, (ends[0], ends[-1], True))
+            everywhere = self.places.get(name, (ends[0], ends[-1], True))
+            source, target, extra = self.places.get((phase, name), everywhere)
             between = tuple(end if end in self.training.nodes else ends[-1] for end in (source, target))
             found.append(Summand(name, phase, (between[0], between[1]), weight, extra))
         return found

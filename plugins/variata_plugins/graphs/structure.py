@@ -45,7 +45,7 @@ _PLACES = {
     "regulariser": ("z", "output", True),
     "commitment": ("encoder", "z", True),
     "codebook": ("encoder", "z", True),
-    "model": ("chain", "output", True),
+    "model": ("chain_end", "chain_output", True),
     "cross_entropy": ("output", "output", True),
 }
 
@@ -55,7 +55,7 @@ def graph_of(assembly: Assembly) -> Graph:
     model, loss = assembly.model, assembly.loss
     graph = Graph(assembly.spec.name)
     names = {part.path: str(part.use) for part in assembly.spec.parts() if part.use}
-    parts = _Parts(model, names, _look(assembly, graph))
+    parts = _Parts(model, names, _look(assembly, graph), bool(loss.per_process))
     _training(graph.training, parts)
     _inference(graph.inference, parts)
     if isinstance(model, Drawn):
@@ -83,7 +83,8 @@ def graph_of(assembly: Assembly) -> Graph:
 class _Parts:
     """What a model is made of, by role, with the names that its specification gives."""
 
-    def __init__(self, model: Any, names: dict[str, str], laws: list[Any]) -> None:
+    def __init__(self, model: Any, names: dict[str, str], laws: list[Any], kept: bool) -> None:
+        self.kept = kept  # whether the loss keeps chains from step to step
         self.model, self.law, children = model, laws[0] if laws else None, dict(model.named_children())
         self.layers = len(laws)
         self.names = names
@@ -129,11 +130,7 @@ def _training(panel: Panel, parts: _Parts) -> None:
     elif isinstance(model, Autoencoder) and parts.encoder is not None and parts.decoder is not None:
         _encoded(panel, parts)
     elif isinstance(model, Energy):
-        panel.node("chain", "Gibbs sweep", "h ~ p(h|x), x ~ p(x|h)", kind="part", extra=True, column=1)
-        panel.node("output", "F(x)", "free energy", kind="law", extra=True, column=2)
-        panel.arrow("x", "chain", extra=True)
-        panel.arrow("chain", "chain", "k times", extra=True)
-        panel.arrow("chain", "output", extra=True)
+        _contrasted(panel, parts)
     elif isinstance(model, Autoencoder):
         column = 1
         if parts.corruption is not None:
@@ -161,6 +158,21 @@ def _training(panel: Panel, parts: _Parts) -> None:
         last = max(node.column for node in panel.nodes.values()) + 1
         panel.node("class", "p(y|x)", kind="law", extra=True, column=last)
         panel.arrow([*panel.nodes][-2], "class", extra=True)
+
+
+def _contrasted(panel: Panel, parts: _Parts) -> None:
+    """F at an example, and F where a chain of sweeps has come to from it, or from where it was left."""
+    panel.node("output", "F(x)", "free energy", kind="law", extra=True, column=3)
+    panel.arrow("x", "output", extra=True)
+    panel.node("chain", "Gibbs sweep", "h ~ p(h|x′), x′ ~ p(x′|h)", kind="part", extra=True, column=1, row=1)
+    panel.node("chain_end", "x′", "held constant", extra=True, column=2, row=1)
+    panel.node("chain_output", "F(x′)", "free energy", kind="law", extra=True, column=3, row=1)
+    if parts.kept:
+        panel.node("kept", "x′ before", "kept from step to step", kind="noise", extra=True, row=1)
+    panel.arrow("kept" if parts.kept else "x", "chain", extra=True)
+    panel.arrow("chain", "chain", "k times", extra=True)
+    panel.arrow("chain", "chain_end", extra=True)
+    panel.arrow("chain_end", "chain_output", extra=True)
 
 
 def _encoded(panel: Panel, parts: _Parts) -> None:

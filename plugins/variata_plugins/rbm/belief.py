@@ -26,11 +26,12 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from variata import Autoencoder, Batch, Chain, ConfigError, DataSpec, Factory, Prepares, Problem, default, prepare
 
+from ..graphs.graph import Drawn, Graph
 from .model import RBM
 from .units import VisibleUnits, coin
 
 
-class DeepBeliefNetwork(Chain, Autoencoder, Prepares):
+class DeepBeliefNetwork(Chain, Autoencoder, Prepares, Drawn):
     """A deep belief network. Its chains are those of the last machine; an example is drawn down from their state. Its
     codes are the probabilities of the last layer's units, with those of each layer given to the next.
 
@@ -106,6 +107,31 @@ class DeepBeliefNetwork(Chain, Autoencoder, Prepares):
             total = total + machine.units.log_prob(v, h @ machine.weight.T) - log_q
             v = h
         return total - self.top.free_energy(v)
+
+    def draw(self, graph: Graph) -> None:
+        """x and the layers, up by q while it trains; down by p from the last machine to sample."""
+        training, inference, depth = graph.training, graph.inference, len(self.machines)
+        seen = training.nodes["x"]
+        for panel in (training, inference):
+            panel.clear()
+        training.node("x", seen.label, seen.detail)
+        for layer, machine in enumerate(self.machines, start=1):
+            below = "x" if layer == 1 else f"h_{layer - 1}"
+            training.node(f"h_{layer}", f"h{layer}", f"{machine.weight.shape[1]} units", extra=True, column=layer)
+            training.arrow(below, f"h_{layer}", f"q, layer {layer}", extra=True)
+            for term in ("data", "model", "sparsity"):
+                graph.place(term, below, f"h_{layer}", phase=f"layer_{layer}")
+        inference.node("start", "start", "the base law", kind="noise", extra=True)
+        sweep = f"h{depth - 1}, h{depth}"
+        inference.node("step", "Gibbs sweep", sweep, kind="part", extra=True, column=1)
+        inference.arrow("start", "step", extra=True)
+        inference.arrow("step", "step", "many times", extra=True)
+        above = "step"
+        for column, layer in enumerate(range(depth - 1, -1, -1), start=2):
+            name, label = (f"h_{layer}", f"h{layer}") if layer else ("x", seen.label)
+            inference.node(name, label, "" if layer else seen.detail, extra=layer > 0, column=column)
+            inference.arrow(above, name, "" if above == "step" else f"p, layer {layer + 1}", extra=True)
+            above = name
 
     def start(self, n: int, condition: Tensor | None = None) -> tuple[Tensor, ...]:
         return self.top.start(n)
