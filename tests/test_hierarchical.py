@@ -556,7 +556,7 @@ def test_a_hierarchy_from_training_to_its_figures(command, tmp_path):
     run = tmp_path / "run"
     small = ["train.epochs=1", "model.latent=[2, 3, 4]"]
     assert command("train", "ladder_vae", *small, "--run", run)[0] == 0
-    status, out, err = command("evaluate", run, "samples=10", "metrics=[reconstruction_error, linear_probe]")
+    status, out, err = command("evaluate", run, "samples=4", "metrics=[reconstruction_error]")
     assert status == 0, err
     rows = {line.split("\t")[0]: line.split("\t") for line in out.splitlines()}
     for name in ("kl_per_layer", "active_units_per_layer", "mutual_information_per_layer"):
