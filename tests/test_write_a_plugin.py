@@ -158,36 +158,43 @@ def test_every_step_in_this_process(tmp_path, command, monkeypatch, without_pict
 
 @pytest.mark.slow
 def test_every_step_in_a_fresh_environment(installed: Environment, tmp_path, monkeypatch):
-    """Every command as it stands, but for where packages come from: pip takes a wheel, and builds are not isolated."""
+    """Every command as it stands, but for where packages come from: an editable package is a wheel that is built again
+    at each step, and builds are not isolated."""
     monkeypatch.setenv("COLUMNS", "200")
-    distribution = "variata-sparse"
     there = False
 
     def remove() -> None:
         nonlocal there
         if there:
-            installed.uninstall(distribution)
+            installed.uninstall("variata-sparse")
         there = False
+
+    def install() -> None:
+        nonlocal there
+        remove()
+        wheels = tmp_path / "wheels"
+        shutil.rmtree(wheels, ignore_errors=True)
+        wheels.mkdir()
+        build(wheels, "--wheel", source=tmp_path)
+        installed.install(only(wheels, "*.whl"))
+        there = True
 
     try:
         for step in steps():
             step.write(tmp_path)
+            if there:
+                install()
             for line in step.commands():
                 for name, value in line.environment.items():
                     monkeypatch.setenv(name, value)
                 match line.words:
                     case ["pip", "install", *_]:
-                        remove()
-                        wheels = tmp_path / "wheels"
-                        shutil.rmtree(wheels, ignore_errors=True)
-                        wheels.mkdir()
-                        build(wheels, "--wheel", source=tmp_path)
-                        installed.install(only(wheels, "*.whl"))
-                        there = True
+                        install()
                     case ["pip", "uninstall", *_]:
                         remove()
                     case ["python", "-m", "build"]:
-                        build(tmp_path / "dist", source=tmp_path) if (tmp_path / "dist").mkdir() is None else None
+                        (tmp_path / "dist").mkdir()
+                        build(tmp_path / "dist", source=tmp_path)
                         line.check(" ".join(os.listdir(tmp_path / "dist")))
                     case ["pytest"]:
                         words = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests")

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from matplotlib.image import imread
 from torch.testing import assert_close
 from variata_signals.conv1d import Conv1d
 from variata_signals.encoder import SignalEncoder
@@ -72,3 +73,12 @@ def test_what_is_no_signal_is_refused():
         variata.build("vae", {"model.encoder.network": {"use": "conv1d"}})
     with pytest.raises(variata.ConfigError, match="must be odd"):
         variata.build("signal_vae", {"model.encoder.network.kernel": 4})
+
+
+def test_a_run_leaves_a_picture_where_examples_are_signals(tmp_path):
+    short = {"train.epochs": 1, "model.latent": 2}
+    run = variata.train("signal_vae", {**short, "data.examples": 200}, run=tmp_path / "signals")
+    picture = imread(run.path / "signals.png")
+    assert min(picture.shape[:2]) > 150
+    assert picture[..., :3].std() > 0.02
+    assert not (variata.train("vae", short, run=tmp_path / "images").path / "signals.png").exists()
