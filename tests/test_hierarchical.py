@@ -246,7 +246,7 @@ def test_one_draw_says_nothing_of_what_depends_on_other_draws():
 
 
 class Laplacian(LatentVariable):
-    """Somebody else's: z_2 and z_1 with posteriors that are no Gaussians, around x and around z_2, so that z_1 says less
+    """Somebody else's: z_2 and z_1 whose posteriors are no Gaussians, around x and around z_2, so that z_1 says less
     of x than z_2 does."""
 
     def __init__(self) -> None:
