@@ -7,6 +7,7 @@ one layer against the VAE, and what is minimised against its formula.
 
 from __future__ import annotations
 
+import json
 import math
 from functools import partial
 from itertools import pairwise
@@ -236,6 +237,15 @@ def test_layers_that_say_nothing_of_x_carry_nothing():
     assert found["active_units_per_layer"]["value"] == [0, 0]  # though 20 draws of the upper layer differ by example
     assert "collapsed" in found["active_units"]["note"]
     assert found["mutual_information_per_layer"]["value"] == pytest.approx([0, 0], abs=0.02)
+
+
+@pytest.mark.parametrize("examples", [1, 2, 3, 5])
+def test_figures_of_few_examples_are_numbers_or_none(examples):
+    split = Split(evidence().sample((examples,)), transform=lambda stored: stored)
+    found = evaluate_model(linear("ladder"), split, EvaluationSettings(samples=9))
+    assert json.loads(json.dumps(found, allow_nan=False))
+    if examples > 1:
+        assert found["mutual_information_per_layer"]["at_most"] == pytest.approx(math.log(examples))
 
 
 def test_one_draw_says_nothing_of_what_depends_on_other_draws():
