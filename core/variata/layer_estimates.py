@@ -86,9 +86,10 @@ class LayerEstimates:
         """The figures of several layers, a list each, in the order of `Terms.layers`."""
         notes: Estimate = {"of": self.sizes, "threshold": ACTIVE}
         found = {"active_units_per_layer": {"value": self.active(), "standard_error": None} | notes}
-        carried = self.information()
-        examples = max((len(rows) for rows in carried if rows is not None), default=0)
-        if examples > 1:
+        carried = [rows if rows is not None and len(rows) > 1 else None for rows in self.information()]
+        if any(rows is not None for rows in carried):
+            stored = self._stored.gathered()
+            examples = max(len(stored[f"z {i}"][:_AGGREGATE]) for i, rows in enumerate(carried) if rows is not None)
             errors = [None if rows is None else float(rows.std() / math.sqrt(len(rows))) for rows in carried]
             found["mutual_information_per_layer"] = {
                 "value": [None if rows is None else float(rows.mean()) for rows in carried],

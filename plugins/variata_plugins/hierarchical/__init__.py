@@ -5,9 +5,9 @@ r"""Variational autoencoders with several stochastic layers, z_L at the top and 
     ELBO(x) = E_q[ log p(x | z_1) ] - sum_l E_q[ KL_l ]
 
 What makes such a model learn to use its upper layers is how it infers them. From below, z_1 is drawn first, and the
-upper layers see x through its noise: they are hardly used, and a hierarchy of five layers is a model of two. In the
-order of generation, z_l is drawn given z_(l+1) and what a deterministic path upwards saw of x; the ladder merges both
-as Bayes' rule would merge two Gaussian messages.
+upper layers see x through its noise alone, so that they tend to be left unused. In the order of generation, z_l is
+drawn given z_(l+1) and what a deterministic path upwards saw of x; the ladder merges both as Bayes' rule would merge
+two Gaussian messages.
 
 Here: the loop over the layers that all of these models share (`hierarchy.py`); how they are inferred (`inference.py`),
 in three ways, `bottom_up.py`, `top_down.py` and `ladder.py` with its merge (`merge.py`); the hierarchy of Gaussians

@@ -5,8 +5,8 @@ r"""Inference in the order of generation, each layer from the one above it and f
 
 Given the layer above, every KL has a closed form.
 
-Maaloe, Sonderby, Sonderby and Winther (2016), Auxiliary Deep Generative Models, arXiv:1602.05473. Kingma et al. (2016),
-Improving Variational Inference with Inverse Autoregressive Flow, arXiv:1606.04934 (top-down inference).
+Kingma, Salimans, Jozefowicz, Chen, Sutskever and Welling (2016), Improving Variational Inference with Inverse
+Autoregressive Flow, arXiv:1606.04934 (section 5, bidirectional inference).
 """
 
 from __future__ import annotations
