@@ -11,10 +11,11 @@ import pytest
 
 from surface import MODULES, first_line, lost, surface
 from variata import hookspecs
+from variata.testing import kit
 
 LISTING = Path(__file__).with_name("public_surface.txt")
-PAGE = Path(__file__).parents[1] / "docs" / "api.md"
-GENERATED = re.compile(r"(<!-- names:.*?-->\n)(.*?)(<!-- end -->)", re.DOTALL)
+DOCS = Path(__file__).parents[1] / "docs"
+GENERATED = re.compile(r"(<!-- (?:names|checks):.*?-->\n)(.*?)(<!-- end -->)", re.DOTALL)
 COMMAND = "run `VARIATA_WRITE=1 python -m pytest tests/test_api.py`"
 
 
@@ -40,6 +41,18 @@ def table() -> str:
     return "\n".join([*lines, ""])
 
 
+def checks() -> str:
+    """Every check of the conformance kit with the kinds that it is for."""
+    rows: dict[tuple[str, str], list[str]] = {}
+    for kind in [*kit.CHECKS, "kernel"]:
+        for name, check in (kit.KERNELS if kind == "kernel" else kit.CHECKS[kind]).items():
+            said = " ".join((inspect.getdoc(check) or "").split())
+            assert said, f"the check {name} of a {kind} says nothing of itself"
+            rows.setdefault((name, said.replace("|", "\\|")), []).append(kind)
+    lines = ["| check | of | what it holds a part to |", "| --- | --- | --- |"]
+    return "\n".join([*lines, *(f"| `{name}` | {', '.join(of)} | {said} |" for (name, said), of in rows.items()), ""])
+
+
 def test_nothing_that_is_public_is_gone_or_called_in_another_way():
     now = surface()
     problems = lost(listed(), now) if LISTING.exists() else []
@@ -55,14 +68,16 @@ def test_everything_that_is_public_is_listed():
     assert sorted(set(surface()) - set(listed())) == [], COMMAND
 
 
-def test_the_page_lists_the_surface():
-    text = PAGE.read_text(encoding="utf-8")
+@pytest.mark.parametrize(("name", "written"), [("api.md", table), ("conformance.md", checks)], ids=["names", "checks"])
+def test_the_page_lists_what_there_is(name, written):
+    page = DOCS / name
+    text = page.read_text(encoding="utf-8")
     if os.environ.get("VARIATA_WRITE"):
-        PAGE.write_text(GENERATED.sub(lambda m: m[1] + table() + m[3], text), encoding="utf-8")
-        text = PAGE.read_text(encoding="utf-8")
+        page.write_text(GENERATED.sub(lambda m: m[1] + written() + m[3], text), encoding="utf-8")
+        text = page.read_text(encoding="utf-8")
     found = GENERATED.search(text)
     assert found is not None
-    assert found[2] == table(), COMMAND
+    assert found[2] == written(), COMMAND
 
 
 @pytest.mark.parametrize(

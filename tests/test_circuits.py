@@ -328,6 +328,26 @@ def test_a_learned_structure_has_to_be_prepared():
             ask()
 
 
+def test_what_is_no_example_is_refused():
+    model, wide = MAKE["mixture"](), MAKE["rat"]()
+    x = torch.zeros(2, 5)
+    for ask, said in (
+        (lambda: model.log_prob(x[:, :4]), r"x is \[2, 4\], and this circuit is over \[n, 5\]"),
+        (
+            lambda: model.log_marginal(x, torch.ones(2, 5)),
+            r"observed is a mask of true and false.*use observed\.bool\(\)",
+        ),
+        (lambda: model.log_prob(x + 0.4), "x holds 0.4, which is none of the 2 levels from 0 to 1"),
+        (lambda: model.sample_given(x + 2, x.bool().logical_not()), "x holds 2, which is none of the 2 levels"),
+        (lambda: wide.log_prob(torch.full((1, 5), 3.0)), "x holds 3, which is none of the 3 levels from -1 to 1"),
+    ):
+        with pytest.raises(DataError, match=said) as caught:
+            ask()
+        assert str(caught.value).count("\n") == 0
+    hidden = torch.tensor([True, True, True, True, False]).expand(2, 5)
+    assert model.log_marginal(x.masked_fill(~hidden, 7.0), hidden).isfinite().all()
+
+
 def test_evidence_that_cannot_be_is_refused():
     model = Circuit(binary(2), structure=part(ChowLiu, alpha=0.0), leaves=leaves.Indicator)
     model.prepare([Batch(torch.tensor([[0.0, 0.0], [1.0, 1.0]]))])

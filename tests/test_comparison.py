@@ -17,6 +17,7 @@ import torch
 import variata
 from support import SMALL, of_process, refused
 from variata import RunError, load_file, registry
+from variata_plugins.comparison import command as command_module
 from variata_plugins.comparison.command import carry_out
 from variata_plugins.comparison.measures import COINS, Drawn, settings_of
 from variata_plugins.comparison.plan import Request, make_plan
@@ -41,8 +42,14 @@ def test_log_p_of_each_example_is_kept_and_its_mean_is_the_figure(tmp_path, with
     assert json.loads((tmp_path / "run" / "evaluation.json").read_text())["settings"]["split"] == "validation"
 
 
-QUICK = ("--epochs", "1", "--evaluate", "samples=2", "--evaluate", "metrics=[sample_statistics, reconstruction_error]")
-SMALL_NETS = ("model.latent=2",)
+METRICS = "metrics=[{use: sample_statistics, samples: 500}, reconstruction_error]"
+QUICK = ("--epochs", "1", "--evaluate", "samples=2", "--evaluate", METRICS)
+
+
+@pytest.fixture(autouse=True)
+def without_page(monkeypatch) -> None:
+    """It is written for `record`, and its own tests are in test_report.py."""
+    monkeypatch.setattr(command_module, "write_report", lambda out: None)
 
 
 def parts_file(folder: Path) -> Path:
@@ -79,7 +86,7 @@ def record(tmp_path_factory) -> tuple[Comparison, Path]:
         seeds=2,
         budget=Budget(kind="epochs", value=1),
     )
-    texts = ("samples=2", "metrics=[sample_statistics, reconstruction_error]")
+    texts = ("samples=2", METRICS)
     off = pytest.MonkeyPatch()
     off.setattr(next(p for p in registry().plugins if p.name == "pictures"), "status", "off")
     try:
@@ -307,6 +314,7 @@ def test_models_that_cannot_share_the_data_are_named_together_with_the_reason(co
         (("vae", "--grid", "train.epochs=1,2"), "models are compared at the same budget"),
         (("vae", "--grid", "loss.beta=1,two"), "loss.beta"),
         (("vea",), "there is no preset or file 'vea', did you mean vae?"),
+        (("nothere.yaml", "vae"), "nothere: there is no file 'nothere.yaml'"),
         (("vae", "vae"), "vae is named twice"),
         (("loss.beta=4",), "name the models to compare"),
         (("vae", "--epochs", "1", "--steps", "2"), "one of them is the budget: --epochs and --steps are given"),
@@ -370,11 +378,13 @@ def test_models_and_metrics_of_anybody_are_compared_and_what_breaks_is_a_reason(
     parts = [variata.Component("model", "noise", Noise), variata.Component("loss", "level", Level)]
     words = ("compare", file, "gan", "--epochs", "1", "--out", tmp_path / "out", "-q", "--evaluate")
     with variata.plugin([*parts, variata.Component("metric", "broken", Broken)]):
-        status, _, err = command(*words, "metrics=[broken, sample_statistics, reconstruction_error]")
+        status, _, err = command(
+            *words, "metrics=[broken, {use: sample_statistics, samples: 1500}, reconstruction_error]"
+        )
     assert (status, err) == (0, "")
     found = read_comparison(tmp_path / "out")
     assert found.models[0].capabilities == ["Sampler"]
-    assert of(found, "noise", "sample_distinct")[0].value == 1.0
+    assert of(found, "noise", "sample_distinct")[0].value == 1.0  # none is drawn twice
     assert of(found, "noise", "Broken")[0].absent == "Noise: ZeroDivisionError: division by zero"
     assert of(found, "noise", "reconstruction_mse")[0].absent == "Noise: no reconstructions"
     assert found.models[0].note == 'its own configuration says data.binarize="dynamic"'  # grey is what both can take
@@ -465,7 +475,7 @@ def without_times(record: Comparison) -> list[Figure]:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["interrupted", "killed"])
 def test_what_was_stopped_goes_on_and_ends_with_the_same_figures(tmp_path, number):
     words = ["compare", "vae", "rbm", "train.checkpoint_every=5", "--epochs", "40", *QUICK[2:4], "--evaluate"]
-    words += ["metrics=[sample_statistics, reconstruction_error]", "--out"]
+    words += [METRICS, "--out"]
     program = [sys.executable, "-m", "variata", *words, str(tmp_path / "stopped")]
     process = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     checkpoints = tmp_path / "stopped" / "runs" / "rbm-seed0" / "checkpoints"

@@ -173,11 +173,17 @@ def test_labelled_and_other_examples_have_statistics_of_their_own_and_unknown_la
         torch.testing.assert_close(terms[name], again[name], rtol=0, atol=1e-12)
 
 
-def test_a_batch_without_labels_has_the_costs_alone():
+def test_a_batch_with_one_label_is_fine_and_one_without_has_the_costs_alone():
     model, loss = built()
+    assert loss(model, batch_of(known=1, others=1), Now.at_end()).total().isfinite()
     batch = batch_of(known=0, others=8)
-    assert "cross_entropy" not in loss(model, batch, Now.at_end()).terms
-    assert loss(model, batch, Now.at_end()).total().isfinite()
+    objective = loss(model, batch, Now.at_end())
+    costs = sum(t.value.mean() * t.scale for name, t in objective.terms.items() if name.startswith("denoising"))
+    torch.testing.assert_close(objective.total(), costs)
+    model, loss = built(loss__multipliers=[0.0] * 4)
+    total = loss(model, batch, Now.at_end()).total()
+    assert total == 0
+    assert all((g == 0).all() for g in torch.autograd.grad(total, list(model.parameters())))
 
 
 @pytest.mark.parametrize("combinator", COMBINATORS)
@@ -311,6 +317,19 @@ def test_a_run_goes_on_exactly_and_keeps_a_plain_classifier(tmp_path):
     assert whole.model.stages[0].seen == 4 * 13
     found = variata.evaluate(variata.load(tmp_path / "whole"))
     assert found["error"] == variata.evaluate(cut)["error"]
+
+
+@pytest.mark.parametrize("preset", ["ladder", "conv_ladder"])
+def test_in_half_precision_its_normalised_layers_are_single(preset):
+    assembly = variata.build(preset)
+    x = torch.rand(20, 1, 8, 8)
+    labelled = torch.arange(20) < 10
+    batch = Batch(x, torch.where(labelled, torch.arange(20) % 10, -1), labelled=labelled)
+    with torch.autocast("cpu", torch.bfloat16):
+        objective = assembly.loss(assembly.model, batch, Now.at_end())
+        assert assembly.model.classify(x).dtype == torch.float32
+    assert all(term.value.dtype == torch.float32 for term in objective.terms.values())
+    assert all(value.dtype == buffer.dtype for buffer, value in objective.updates)
 
 
 @pytest.mark.usefixtures("without_pictures")

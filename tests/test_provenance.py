@@ -40,11 +40,17 @@ def use(monkeypatch):
     return use
 
 
+@pytest.fixture(autouse=True)
+def _no_pictures(without_pictures, monkeypatch):
+    """Runs are of no interest as pictures here, in what is loaded anew neither."""
+    monkeypatch.setenv("VARIATA_PLUGINS_OFF", "pictures")
+
+
 def recorded(folder) -> dict:
     return json.loads((folder / "plugins.json").read_text())
 
 
-def test_a_plugin_that_only_listens_is_recorded_and_compared(install, use, tmp_path, monkeypatch, without_pictures):
+def test_a_plugin_that_only_listens_is_recorded_and_compared(install, use, tmp_path, monkeypatch):
     install("ear-parts", "extra", LISTENER)
     use()
     run = variata.train("vae", SMALL, run=tmp_path / "run")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from itertools import product
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -199,6 +200,19 @@ def test_clamped_sampling_draws_from_the_conditional():
     law = torch.softmax(-m.free_energy(filled), 0)
     share = torch.bincount((drawn[:, ~observed] @ torch.tensor([2.0, 1.0], dtype=F64)).long(), minlength=4) / n
     assert ((share - law).abs() < 5 * (law * (1 - law) / n).sqrt()).all()
+
+
+def test_the_command_inpaints_by_clamped_sweeps(tmp_path, command):
+    small = {"model.hidden": 5, "train.epochs": 1, "model.burn_in": 3}
+    variata.train("rbm", small, run=tmp_path / "run", quiet=True)
+    status, out, err = command("inpaint", tmp_path / "run", "--hide", "top", "-n", 6, "--out", tmp_path / "x.npz")
+    assert (status, out.strip(), err) == (0, str(tmp_path / "x.npz"), "")
+    with np.load(tmp_path / "x.npz") as arrays:
+        x, observed, inpainted = (arrays[name] for name in ("x", "observed", "inpainted"))
+    assert not observed[..., :4, :].any()
+    assert (inpainted[observed] == x[observed]).all()
+    assert (inpainted[~observed] != x[~observed]).any()
+    assert set(inpainted.flatten()) == {0.0, 1.0}
 
 
 def test_what_the_units_learn_from_the_data():

@@ -56,7 +56,7 @@ def test_a_padded_row_is_a_string_and_its_length():
 
 def test_what_stands_after_an_end_is_not_looked_at():
     assert Sequences(torch.tensor([[3, 1, 7, 1, 9]])).tokens.tolist() == [[3, 1]]
-    with pytest.raises(ValueError, match="no end"):
+    with pytest.raises(DataError, match="no end"):
         Sequences(torch.tensor([[3, 4], [1, 0]]))
 
 

@@ -72,6 +72,7 @@ if TYPE_CHECKING:
         Energy,
         Factory,
         Finishes,
+        Inpainter,
         LatentVariable,
         Layered,
         Loss,
@@ -114,7 +115,7 @@ _LAZY = {
     "estimates": "Estimate EvaluationSettings bits_per_dimension estimate measure_of",
     "evaluation": "EvaluationContext MetricsContext log_likelihoods",
     "features": "Features",
-    "interfaces": "Autoencoder Chain Classifier Corruption Decoder Density Encoder Energy Factory Finishes "
+    "interfaces": "Autoencoder Chain Classifier Corruption Decoder Density Encoder Energy Factory Finishes Inpainter "
     "LatentVariable Layered Loss Marginals Metric Model Network OnePhaseLoss Prepares Prior Sampler Shared",
     "joint_law": "Joint ancestral joint",
     "labels": "PartlyLabelled partly_labelled with_every_label",
@@ -178,6 +179,7 @@ __all__ = [
     "Factory",
     "Features",
     "Finishes",
+    "Inpainter",
     "Joint",
     "Kind",
     "LabelFrequencies",

@@ -199,7 +199,8 @@ def _default_metrics(run: Run, settings: EvaluationSettings) -> list[Metric]:
 def _check_like(other: Data, run: Run) -> None:
     """Refuses data whose likelihoods cannot stand beside those of a run's."""
     own, spec = run.model.spec, other.spec
-    if (own.shape, own.support, own.levels, own.columns) != (spec.shape, spec.support, spec.levels, spec.columns):
+    alike = ("shape", "support", "levels", "columns", "vocabulary")
+    if any(getattr(own, name) != getattr(spec, name) for name in alike):
         mine, others = (f"{list(s.shape)}, {s.describe()}" for s in (own, spec))
         message = f"this data is {others}, and the model's is {mine}: choose data of the same form"
         raise ConfigError(Problem(message, "out_of_distribution"))

@@ -296,16 +296,21 @@ class Density(Model):
         """log p(x[ | y]), `[batch]`."""
 
 
-class Marginals(Density):
+class Inpainter(Model):
+    """Can draw what is not observed given what is: exactly, or in the limit of a chain."""
+
+    @abstractmethod
+    def sample_given(self, x: Tensor, observed: Tensor) -> Tensor:
+        """Fills what is not observed from p(x_rest | x_observed), `[batch, *event]`; `observed` is a mask of x's shape,
+        and the other values of x are not read."""
+
+
+class Marginals(Density, Inpainter):
     """Every marginal and conditional is exact."""
 
     @abstractmethod
     def log_marginal(self, x: Tensor, observed: Tensor) -> Tensor:
         """log p(x_observed), `[batch]`; `observed` is a mask of x's shape, what is not observed is summed out."""
-
-    @abstractmethod
-    def sample_given(self, x: Tensor, observed: Tensor) -> Tensor:
-        """Fills what is not observed from p(x_rest | x_observed)."""
 
 
 class Energy(Model):

@@ -141,7 +141,7 @@ class Sequences:
         x: `[*lead, width]`, of any type.
 
     Raises:
-        ValueError: a row has no end.
+        DataError: a row has no end.
     """
 
     def __init__(self, x: Tensor) -> None:
@@ -150,7 +150,7 @@ class Sequences:
         self.lengths = ends.int().argmax(-1) + 1
         if not torch.compiler.is_compiling():  # there a width must be known beforehand
             if not bool(ends.any(-1).all()):
-                raise ValueError("a string of tokens has no end (token 1)")
+                raise DataError(f"a string of tokens has no end (token {END}) within its {x.shape[-1]} places")
             tokens = tokens[..., : int(self.lengths.max()) if self.lengths.numel() else 0]
         self.mask = torch.arange(tokens.shape[-1], device=x.device) < self.lengths.unsqueeze(-1)
         self.tokens = tokens.masked_fill(~self.mask, PADDING)

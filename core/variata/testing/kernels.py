@@ -98,7 +98,7 @@ def _is_real(x: Any) -> bool:
 
 
 def numbers(backend: str) -> Callable[[Kernel], None]:
-    """float32 and half precision, at sizes from nothing to what is no multiple of a block."""
+    """The check of numbers and gradients, by plain torch or by Triton."""
 
     def check(kernel: Kernel) -> None:
         with _by(backend) as device:
@@ -109,6 +109,9 @@ def numbers(backend: str) -> Callable[[Kernel], None]:
                     if dtype in kernel.dtypes:
                         _agrees(kernel, case, make(63, dtype, device), tolerance)
 
+    where = {"torch": "In plain torch", "triton": "In Triton, where it can run"}[backend]
+    sizes = "at sizes from nothing to what is no multiple of a block"
+    check.__doc__ = f"{where}: numbers and gradients are the reference's, in float32 and half precision, {sizes}."
     return check
 
 

@@ -18,6 +18,7 @@ from ..training import Loop, Training
 from .laws import NotApplicable
 from .partners import Descent, GaussianPartner, PartnerData
 from .presets import check_training, first_batch
+from .resuming import check_resume
 from .subject import SPECS, Subject, examples
 
 NOW = Clock(0, 10, 100)
@@ -165,6 +166,11 @@ def _trained(model: GaussianPartner, loss: Loss, x: torch.Tensor, spec: DataSpec
     return before, float(model.terms(x).kl.detach().mean())
 
 
+def check_resuming(subject: Subject) -> None:
+    """Killed and resumed, training ends with the same weights."""
+    check_resume(subject.preset_name())
+
+
 LOSSES = {
     "phases": check_phases,
     "seeds": check_seeds,
@@ -172,4 +178,5 @@ LOSSES = {
     "coupling": check_coupling,
     "gradients": check_gradients,
     "rate": check_rate,
+    "resume": check_resuming,
 }

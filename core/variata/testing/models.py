@@ -16,17 +16,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..assembly import Builder, assemble, finish
+from ..assembly import Builder, assemble, finish, prepare
 from ..config import load_spec
 from ..data import Batch, DataSpec, Shape
 from ..errors import NotPrepared, Unsupported, UserError
-from ..interfaces import Autoencoder, Classifier, Density, Energy, LatentVariable, Marginals, Prepares, Sampler
+from ..interfaces import Autoencoder, Classifier, Density, Energy, LatentVariable, Marginals, Sampler
 from ..training import Loop, Training
 from .laws import DRAWS, NotApplicable
-from .losses import in_preset
+from .losses import check_resuming, in_preset
 from .partners import Descent, PartnerData
 from .presets import check_preset, check_sampling, check_saving, check_terms, check_training, first_batch
-from .resuming import check_resume
 from .subject import Subject, conditions, learned, shaken
 
 TINY = {
@@ -123,9 +122,7 @@ def check_bound(subject: Subject) -> None:
 
 def _train_a_little(model: Any, part: Any, batch: Batch) -> None:
     loss = Builder().construct(part, {"model": model, "data": model.spec})
-    for module in loss.modules():
-        if isinstance(module, Prepares):
-            module.prepare([batch])
+    prepare(loss, [batch])
     split = PartnerData(model.spec, batch.x, batch.y).split("train")
     loop = Loop(model, loss, Training(optimizer=Descent(), clip=10.0), split, split, seed=0)
     for _ in range(100):
@@ -193,11 +190,6 @@ def check_weights(subject: Subject) -> None:
 def check_contract(subject: Subject) -> None:
     """The contract of the preset (`check_preset`)."""
     check_preset(subject.preset_name(), seeds=(0,))
-
-
-def check_resuming(subject: Subject) -> None:
-    """Killed and resumed, training ends with the same weights."""
-    check_resume(subject.preset_name())
 
 
 MODELS = {

@@ -104,6 +104,7 @@ def each(check: Callable[[Probe], None], few: bool = False) -> Check:
         if len(reasons) == len(found):
             raise NotApplicable(reasons[0])
 
+    run.__doc__ = check.__doc__
     return run
 
 

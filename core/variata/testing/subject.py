@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from ..assembly import Builder
+from ..assembly import Builder, prepare
 from ..config import load_part, load_spec
 from ..data import Batch, DataSpec, Shape
 from ..errors import ConfigError, UserError
@@ -197,9 +197,10 @@ def learned(part: Any, spec: DataSpec, latent: int, condition: Shape | None) -> 
     y = conditions(spec, condition, 4 * BATCH)
     batches = [Batch(examples(spec, 4 * BATCH), y[0] if y else None)]
     modules = list(part.modules()) if isinstance(part, nn.Module) else [part]
-    for module in modules:
-        if isinstance(module, Prepares):
-            module.prepare(batches)
+    if isinstance(part, nn.Module):
+        prepare(part, batches)
+    elif isinstance(part, Prepares):
+        part.prepare(batches)
     partner = GaussianPartner(spec, latent=latent, condition=condition)
     for module in modules:
         if isinstance(module, Finishes):

@@ -18,7 +18,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from variata import Batch, ConfigError, DataSpec, Problem
+from variata import Batch, ConfigError, DataError, DataSpec, Problem
 
 
 class Leaf(nn.Module, ABC):
@@ -46,6 +46,13 @@ class Leaf(nn.Module, ABC):
     def forward(self, x: Tensor, normalise: bool = True) -> Tensor:
         """log p_k(x): x `[leaves, batch]` -> `[leaves, batch, units]`. Without `normalise`, parameters are taken for
         the normalised log-probabilities that they are after `prepare` and under expectation maximisation."""
+
+    def check(self, x: Tensor, observed: Tensor | None) -> None:
+        """Refuses what is observed of x `[batch, variables]` where these are no laws of it.
+
+        Raises:
+            DataError: naming a value.
+        """
 
     @abstractmethod
     def modes(self) -> tuple[Tensor, Tensor]:
@@ -88,6 +95,17 @@ class Discrete(Leaf, ABC):
         super().__init__(data, leaves, units)
         assert data.levels is not None, "data of levels says how many there are"
         self.levels, self.low, self.step = data.levels, data.low, (data.high - data.low) / (data.levels - 1)
+
+    def check(self, x: Tensor, observed: Tensor | None) -> None:
+        level = (x - self.low) / self.step
+        wrong = (level < -0.25) | (level > self.levels - 0.75) | ((level - level.round()).abs() > 0.25)
+        wrong = wrong if observed is None else wrong & observed
+        if wrong.any():
+            high = self.low + self.step * (self.levels - 1)
+            value = float(x[wrong][0])
+            raise DataError(
+                f"x holds {value:g}, which is none of the {self.levels} levels from {self.low:g} to {high:g}"
+            )
 
     def level(self, x: Tensor) -> Tensor:
         """Level of each value, a whole number of the values' type."""

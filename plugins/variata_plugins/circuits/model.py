@@ -149,15 +149,19 @@ class Circuit(Marginals, Sampler, Prepares):
         return self.layers().split([w.log_softmax(1) if normalise else w for w in self.weights])
 
     def log_density(self, x: Tensor, observed: Tensor | None = None, normalise: bool = True) -> Tensor:
-        """log p(x_observed), `[batch]`; NaN counts as unobserved.
+        """log p(x_observed), `[batch]`; NaN counts as unobserved. Mixed precision is not for sums of many logarithms.
 
         Args:
             observed: a mask of x's shape; None for everything.
             normalise: as in `Leaf.forward`.
         """
         layers = self.layers()
-        values = self._leaf_values(*self._evidence(x, observed), normalise)
-        return layers.upward(values, self.log_weights(normalise))[0]
+        with torch.autocast(x.device.type, enabled=False):
+            flat, seen = self._evidence(x, observed)
+            if normalise:  # within expectation maximisation, the data has been checked
+                self.leaves.check(flat, seen)
+            values = self._leaf_values(flat, seen, normalise)
+            return layers.upward(values, self.log_weights(normalise))[0]
 
     def log_root(self, values: Tensor) -> Tensor:
         """What the root comes to, `[batch]`, from a logarithm for each unit of each leaf, `[leaves, batch, units]`."""
@@ -200,6 +204,7 @@ class Circuit(Marginals, Sampler, Prepares):
         for start in range(0, len(x), _ROWS):
             flat, seen = self._evidence(x[start : start + _ROWS], observed[start : start + _ROWS])
             assert seen is not None
+            self.leaves.check(flat, seen)
             root, unit, values = fill(flat, seen)
             if (impossible := ~root.isfinite()).any():
                 row = start + int(impossible.nonzero()[0])
@@ -256,7 +261,19 @@ class Circuit(Marginals, Sampler, Prepares):
         return bounds[0], bounds[1]
 
     def _evidence(self, x: Tensor, observed: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """x and its mask, `[batch, variables]` each; the mask None where everything is observed."""
+        """x and its mask, `[batch, variables]` each; the mask None where everything is observed.
+
+        Raises:
+            DataError: x is of another shape, or has values that the leaves are no laws of; or the mask is none of x.
+        """
+        if tuple(x.shape[1:]) != self.spec.shape:
+            raise DataError(
+                f"x is {list(x.shape)}, and this circuit is over [n, {', '.join(map(str, self.spec.shape))}]"
+            )
+        if observed is not None and observed.dtype != torch.bool:
+            raise DataError(
+                f"observed is a mask of true and false, and this is of {observed.dtype}: use observed.bool()"
+            )
         flat = x.flatten(1)
         missing = flat.isnan()
         if observed is not None:

@@ -111,12 +111,15 @@ class CircuitLaw(Distribution):
         leaves = self.circuit.leaves
         assert isinstance(leaves, Categorical)
         z = value.reshape(-1, self.circuit.spec.dimensions, self.classes).transpose(0, 1)[self.circuit.variable]
-        return self.circuit.log_root(z @ leaves.table().to(z.dtype)).reshape(value.shape[:-1])
+        with torch.autocast(value.device.type, enabled=False):
+            table = leaves.table()
+            return self.circuit.log_root(z.to(table.dtype) @ table).reshape(value.shape[:-1])
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         shape = torch.Size(sample_shape) + self.batch_shape
         codes = self.circuit.sample(shape.numel()).round().long()
-        one_hot = torch.nn.functional.one_hot(codes, self.classes).to(torch.get_default_dtype())
+        like = self.circuit.weights[0]
+        one_hot = torch.nn.functional.one_hot(codes, self.classes).to(like)
         return one_hot.flatten(1).reshape(shape + self.event_shape)
 
 

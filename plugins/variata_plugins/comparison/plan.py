@@ -339,7 +339,7 @@ def _settle(contender: Contender, section: dict[str, Any], data: Data, problems:
         contender.reason = "; ".join(problem.message for problem in refusal.problems)
         contender.note = ""
         return
-    what = "" if _is_own(refusal) else f"cannot share the data ({data.spec.describe()}; {_words(section)}): "
+    what = "" if _is_at_fault(contender) else f"cannot share the data ({data.spec.describe()}; {_words(section)}): "
     problems.add(contender.name, refusal, what)
 
 
@@ -351,9 +351,13 @@ def _moved(own: Mapping[str, Any], common: Mapping[str, Any]) -> str:
     return f"its own configuration says data.{', data.'.join(said)}" if said else ""
 
 
-def _is_own(error: UserError) -> bool:
-    """Whether a refusal is about how the configuration is written, and not about the data."""
-    return all(problem.place is not None and "unknown option" in problem.message for problem in error.problems)
+def _is_at_fault(contender: Contender) -> bool:
+    """Whether a configuration cannot be built on any data, its own included."""
+    try:
+        build(contender.source, [text for text in contender.texts if not text.startswith("data")])
+    except UserError:
+        return True
+    return False
 
 
 def _rebuilt(contender: Contender, section: Mapping[str, Any]) -> None:

@@ -137,6 +137,11 @@ def cell(record: Comparison, model: ModelOf, column: Column) -> str:
     interval = interval_of(record, model.name, column)
     if interval is not None:
         return figure_text(interval, kind_of(record, model.name, column))
+    return absence(record, model, column).removeprefix(f"{model.kind}: ")  # whose row says of what it is said
+
+
+def absence(record: Comparison, model: ModelOf, column: Column) -> str:
+    """Why a cell has no figure: "GAN: no likelihood"."""
     elsewhere = any(i.model == model.name and i.metric == column.metric for i in record.intervals)
     reasons = [f.absent for f in record.figures if (f.model, f.metric) == (model.name, column.metric) and f.absent]
     return "other column" if elsewhere else reasons[0] if reasons else ""
@@ -280,7 +285,7 @@ def wide_csv(record: Comparison) -> str:
         for name, column in named.items():
             interval = interval_of(record, model.name, column)
             if interval is None:
-                row[f"{name}: absent"] = cell(record, model, column)
+                row[f"{name}: absent"] = absence(record, model, column)
                 continue
             row |= {name: interval.mean, f"{name}: standard error": interval.standard_error}
             row |= {f"{name}: half-width over seeds": interval.half_width}

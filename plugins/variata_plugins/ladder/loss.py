@@ -73,14 +73,13 @@ class LadderLoss(OnePhaseLoss):
     def forward(self, model: LadderNetwork, batch: Batch, now: Now) -> Objective:
         known, rest = _rows(batch)
         supervised, corrupted, clean = self._paths(model, batch.x[known], batch.x[rest], apart=known is not rest)
-        terms: dict[str, Term] = {}
-        metrics: dict[str, Tensor] = {}
         assert batch.y is not None
-        if len(known):
-            nll = -supervised.log_p.gather(1, batch.y[known].long()[:, None])[:, 0]
-            terms["cross_entropy"] = _averaged(nll, known, len(batch))
-            if not self.training:
-                metrics["accuracy"] = (model.classify(batch.x[known]).argmax(-1) == batch.y[known]).to(nll.dtype)
+        y = batch.y[known].long()
+        nll = -supervised.log_p[: len(known)].gather(1, y[:, None])[:, 0]  # of none, where no label is known
+        terms = {"cross_entropy": _averaged(nll, known, len(batch))}
+        metrics: dict[str, Tensor] = {}
+        if not self.training and len(known):
+            metrics["accuracy"] = (model.classify(batch.x[known]).argmax(-1) == y).to(nll.dtype)
         estimates = {} if self.decoder is None else self.decoder(corrupted)
         for level, multiplier in enumerate(self.multipliers):
             if multiplier:

@@ -1,5 +1,4 @@
-"""`variata inpaint`: a half of test examples is hidden, and drawn given the rest by a model whose conditionals are
-exact."""
+"""`variata inpaint`: a half of test examples is hidden, and drawn given the rest by a model that can."""
 
 from __future__ import annotations
 
@@ -11,7 +10,7 @@ import typer
 from einops import rearrange
 from torch import Tensor
 
-from variata import ConfigError, Marginals, Unsupported, load
+from variata import ConfigError, Inpainter, Unsupported, load
 
 from .commands import Files, RunArgument, check_out, save_arrays
 from .figures import draw_grid, draw_rows
@@ -32,8 +31,8 @@ def inpaint(
     check_out(out)
     loaded = load(run, plugins=plugin or ())
     model = loaded.model
-    if not isinstance(model, Marginals):
-        raise Unsupported(f"{type(model).__name__} has no exact conditionals to draw from")
+    if not isinstance(model, Inpainter):
+        raise Unsupported(f"{type(model).__name__} cannot draw what is hidden given the rest")
     split = loaded.data.split("test")
     if not len(split):
         raise ConfigError("the data has no test examples to inpaint")

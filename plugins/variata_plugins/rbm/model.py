@@ -19,7 +19,7 @@ from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from variata import Autoencoder, Chain, DataSpec, Energy, Factory, default, make
+from variata import Autoencoder, Chain, DataSpec, Energy, Factory, Inpainter, default, make
 
 from .partition import log_partition
 from .units import VisibleUnits, coin, column, softplus
@@ -27,7 +27,7 @@ from .units import VisibleUnits, coin, column, softplus
 _INITIAL_STD = 0.01
 
 
-class RBM(Energy, Chain, Autoencoder):
+class RBM(Energy, Chain, Autoencoder, Inpainter):
     """A restricted Boltzmann machine. Its codes are the probabilities of the hidden units.
 
     Args:
@@ -82,6 +82,7 @@ class RBM(Energy, Chain, Autoencoder):
     def visible(self, state: tuple[Tensor, ...]) -> Tensor:
         return state[0]
 
+    @torch.no_grad()
     def sample_given(self, x: Tensor, observed: Tensor) -> Tensor:
         """Fills what is not observed by `burn_in` sweeps with the observed elements held: in their limit draws from
         p(x_rest | x_observed). `observed` is a mask of x's shape; the other values of x are not read."""
