@@ -283,6 +283,17 @@ def test_a_budget_in_seconds_becomes_steps_that_fit(command, tmp_path, without_p
     assert run.steps <= spec["train"]["steps"]
 
 
+def test_ctrl_c_is_said_by_the_exit_status(command, tmp_path, monkeypatch):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command_module, "perform_all", interrupted)
+    status, out, err = command("compare", "vae", "--out", tmp_path / "out")
+    assert (status, out) == (130, "")
+    assert "stopped; the same command goes on: variata compare vae --out" in err
+    assert read_comparison(tmp_path / "out").models[0].status == "skipped"
+
+
 # What is refused before anything trains
 
 
@@ -474,7 +485,7 @@ def without_times(record: Comparison) -> list[Figure]:
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["interrupted", "killed"])
 def test_what_was_stopped_goes_on_and_ends_with_the_same_figures(tmp_path, number):
-    words = ["compare", "vae", "rbm", "train.checkpoint_every=5", "--epochs", "40", *QUICK[2:4], "--evaluate"]
+    words = ["compare", "vae", "rbm", "train.checkpoint_every=20", "--epochs", "60", *QUICK[2:4], "--evaluate"]
     words += [METRICS, "--out"]
     program = [sys.executable, "-m", "variata", *words, str(tmp_path / "stopped")]
     process = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

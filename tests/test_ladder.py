@@ -10,14 +10,14 @@ from torch.nn.functional import cross_entropy
 import variata
 from support import problems
 from variata import Batch, Component, Layered, Now
+from variata_plugins.ladder.amlp import AMLPCombinator
 from variata_plugins.ladder.decoder import Mirror
 from variata_plugins.ladder.gaussian import GaussianCombinator
 from variata_plugins.ladder.loss import LadderLoss
-from variata_plugins.ladder.mlp import MLPCombinator
 from variata_plugins.ladder.stage import EPS, Stage
 from variata_plugins.ladder.vanilla import VanillaCombinator
 
-COMBINATORS = [GaussianCombinator, VanillaCombinator, MLPCombinator]
+COMBINATORS = [GaussianCombinator, VanillaCombinator, AMLPCombinator]
 
 
 def built(preset="ladder", **overrides):

@@ -213,6 +213,18 @@ def test_what_one_plugin_offers_is_listed(command):
     assert refused(command("list", "--plugin", "gam")) == ["there is no plugin gam, did you mean gan?"]
 
 
+def test_what_a_plugin_that_is_not_loaded_offers_is_the_reason(command, install, monkeypatch):
+    install("future-parts", "extra", offer(), "variata>=99")
+    found = Registry()
+    with pytest.warns(variata.VariataWarning):
+        found.load_installed()
+    monkeypatch.setattr("variata.plugins._registry", found)
+    needs = f"future-parts 1.0 needs variata>=99, this is variata {variata.__version__}"
+    assert refused(command("list", "--plugin", "future-parts")) == [
+        f"plugin future-parts:extra: is incompatible: {needs}"
+    ]
+
+
 def test_show_says_where_each_part_is_from(command):
     _, out, _ = command("show", "vae")
     assert "# It starts from the preset vae of variata:vae\n" in out

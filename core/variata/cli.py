@@ -172,7 +172,10 @@ def list_components(
     }
     if kind is not None and kind not in known:
         raise ConfigError(f"there is no kind {kind!r}{suggest(kind, known)}")
-    wanted = None if plugin is None else {found.id for found in plugins.named(plugin)}
+    named = [] if plugin is None else plugins.named(plugin)
+    if named and all(found.status != "loaded" for found in named):
+        raise PluginError([Problem(f"is {found.status}: {found.reason}", f"plugin {found.id}") for found in named])
+    wanted = None if plugin is None else {found.id for found in named}
     order = {name: position for position, name in enumerate(known)}
     rows = [
         [e.component.kind, e.component.name, e.component.description, e.plugin.id]
@@ -340,7 +343,8 @@ def _stand_in(command: Command) -> Callable[..., None]:
             raise PluginError(f"command {command.name} cannot be imported: {reason_of(error)}") from error
         inner = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
         inner.command(context_settings={"help_option_names": ["-h", "--help"]})(function)
-        inner(args=context.args, prog_name=context.command_path, standalone_mode=False)
+        if inner(args=context.args, prog_name=context.command_path, standalone_mode=False) == 130:
+            raise KeyboardInterrupt  # which typer made a status of
 
     return run
 

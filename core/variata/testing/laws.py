@@ -24,6 +24,7 @@ from torch.distributions import Distribution, Transform, biject_to, constraints
 
 from ..data import DataSpec
 from ..distributions import rsample_and_kl
+from ..sequences import END, PADDING
 
 DRAWS = 20_000
 _MOST_STATES = 4096
@@ -113,12 +114,14 @@ def log_prob_of(law: Distribution, values: Tensor) -> Tensor:
 def _states(law: Distribution, spec: DataSpec | None) -> Tensor | None:
     """Every value that the law can give, `[states, *event]`; None where there are too many to list, or no end."""
     if spec is not None and spec.measure == "counting" and spec.levels is not None:
-        count = spec.levels**spec.dimensions
-        if count > _MOST_STATES:
+        if spec.levels**spec.dimensions > _MOST_STATES:
             return None
         values = [spec.low + (spec.high - spec.low) * i / (spec.levels - 1) for i in range(spec.levels)]
         rows = list(itertools.product(values, repeat=spec.dimensions))
-        return torch.tensor(rows, dtype=torch.get_default_dtype()).view(count, *spec.shape)
+        if spec.support == "tokens":  # with one end, and nothing but padding after it
+            rows = [row for row in rows if END in row and set(row[row.index(END) :]) <= {END, PADDING}]
+            rows = [row for row in rows if row.count(END) == 1 and PADDING not in row[: row.index(END)]]
+        return torch.tensor(rows, dtype=torch.get_default_dtype()).view(len(rows), *spec.shape)
     if spec is None and law.has_enumerate_support:
         return law.enumerate_support(expand=False).reshape(-1, *law.event_shape)
     base = _constraint(law)

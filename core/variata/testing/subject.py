@@ -17,6 +17,7 @@ from ..data import Batch, DataSpec, Shape
 from ..errors import ConfigError, UserError
 from ..interfaces import Decoder, Finishes, Prepares
 from ..plugins import Entry, registry
+from ..sequences import END, UNKNOWN, Vocabulary
 from .laws import NotApplicable
 from .partners import GaussianPartner, LinearEncoder, StandardPrior
 
@@ -32,6 +33,9 @@ SPECS = {
     "signal": DataSpec((1, 32), "real", classes=3, **_REAL),
 }
 """The examples that parts are tried on. A part may refuse some of them by an error for users, and not all."""
+
+STRINGS = {"strings": DataSpec((3,), "tokens", levels=5, high=4.0, vocabulary=Vocabulary("words", "a b"))}
+"""What parts are tried on that refuse all others."""
 
 BATCH = 6
 
@@ -87,10 +91,20 @@ class Subject:
         Raises:
             AssertionError: it refuses all of them, with what it said.
         """
-        found: list[Probe] = []
         said: dict[str, str] = {}
-        for name, spec in SPECS.items():
-            for condition in (None, spec.condition_shape):
+        found = self._accepted(SPECS, make, said) or self._accepted(STRINGS, make, said)
+        assert found, f"cannot be built for any of {', '.join(said)}: {next(iter(said.values()))}"
+        return found
+
+    def _accepted(
+        self,
+        specs: Mapping[str, DataSpec],
+        make: Callable[[Subject, DataSpec, Shape | None], Probe],
+        said: dict[str, str],
+    ) -> list[Probe]:
+        found: list[Probe] = []
+        for name, spec in specs.items():
+            for condition in dict.fromkeys((None, spec.condition_shape)):
                 try:
                     probe = make(self, spec, condition)
                 except UserError as error:
@@ -98,7 +112,6 @@ class Subject:
                     continue
                 probe.name = f"{name}{', given y' if condition else ''}"
                 found.append(probe)
-        assert found, f"cannot be built for any of {', '.join(said)}: {next(iter(said.values()))}"
         return found
 
     def preset_name(self) -> str:
@@ -175,6 +188,11 @@ def shaken(part: nn.Module) -> nn.Module:
 def examples(spec: DataSpec, n: int = BATCH, seed: int = 0) -> Tensor:
     """Made-up examples of a data set, `[n, *event]`."""
     generator = torch.Generator().manual_seed(seed)
+    if spec.support == "tokens":
+        lengths = 1 + torch.arange(n) % spec.dimensions
+        words = torch.randint(UNKNOWN, int(spec.high) + 1, (n, spec.dimensions), generator=generator)
+        place = torch.arange(spec.dimensions)
+        return torch.where(place < lengths[:, None] - 1, words, (place == lengths[:, None] - 1).long() * END).float()
     if spec.support == "real":
         return torch.randn(n, *spec.shape, generator=generator)
     x = torch.rand(n, *spec.shape, generator=generator)
@@ -201,10 +219,9 @@ def learned(part: Any, spec: DataSpec, latent: int, condition: Shape | None) -> 
         prepare(part, batches)
     elif isinstance(part, Prepares):
         part.prepare(batches)
-    partner = GaussianPartner(spec, latent=latent, condition=condition)
     for module in modules:
         if isinstance(module, Finishes):
-            module.finish(partner, batches)
+            module.finish(GaussianPartner(spec, latent=latent, condition=condition), batches)
     return part
 
 

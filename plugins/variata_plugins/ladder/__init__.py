@@ -11,7 +11,7 @@ knows comes down as u_l, the details cross by z~_l, so that upper layers need no
 alone it is the Gamma model, which has no decoder but g_L. What is left for use is a plain network with normalisation.
 
 Here: the network with its paths (`model.py`, `stage.py`), the loss, whose decoder only training needs (`loss.py`,
-`decoder.py`), and the combinators g, a kind of their own (`combinator.py`: `gaussian.py`, `vanilla.py`, `mlp.py`).
+`decoder.py`), and the combinators g, a kind of their own (`combinator.py`: `gaussian.py`, `vanilla.py`, `amlp.py`).
 
 Rasmus, Valpola, Honkala, Berglund and Raiko (2015), Semi-Supervised Learning with Ladder Networks, arXiv:1507.02672.
 """
@@ -37,7 +37,7 @@ def variata_components() -> list[Component]:
         Component("loss", "ladder", f"{here}.loss:LadderLoss", "-log p(y | x) under noise, and every layer restored"),
         Component("combinator", "gaussian", f"{here}.gaussian:GaussianCombinator", "Mean and gain from above"),
         Component("combinator", "vanilla", f"{here}.vanilla:VanillaCombinator", "Linear and a sigmoid, with products"),
-        Component("combinator", "mlp", f"{here}.mlp:MLPCombinator", "A small network for each feature"),
+        Component("combinator", "amlp", f"{here}.amlp:AMLPCombinator", "A small network for each feature"),
     ]
 
 

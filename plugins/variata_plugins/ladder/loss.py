@@ -18,6 +18,7 @@ from pydantic import NonNegativeFloat
 from torch import Tensor, nn
 
 from variata import Batch, ConfigError, Factory, Now, Objective, OnePhaseLoss, Problem, Term, default
+from variata_plugins.graphs.graph import Drawn, Graph
 
 from .combinator import Combinator
 from .decoder import LadderDecoder, squared_error
@@ -26,7 +27,7 @@ from .model import LadderNetwork, Path
 _PUBLISHED = (1000.0, 10.0, 0.1)
 
 
-class LadderLoss(OnePhaseLoss):
+class LadderLoss(OnePhaseLoss, Drawn):
     """The cost of a ladder network; it owns the decoder, which only training needs.
 
     The metrics denoising_0, denoising_1, ... are the squared errors of layers whose multiplier is not zero, for an
@@ -87,6 +88,30 @@ class LadderLoss(OnePhaseLoss):
                 terms[f"denoising_{level}"] = _averaged(error, rest, len(batch), multiplier)
                 metrics[f"denoising_{level}"] = error.detach()
         return Objective(terms, metrics, model.updates(clean))
+
+    def draw(self, graph: Graph) -> None:
+        panel, data = graph.training, graph.training.nodes["x"].detail
+        panel.clear()
+        panel.node("x", "x", data)
+        panel.node("corrupted", "z~", "noise on every layer", kind="noise", extra=True, column=1)
+        panel.node("output", "p~(y|x)", kind="law", extra=True, column=2)
+        panel.arrow("x", "corrupted", extra=True)
+        panel.arrow("corrupted", "output", extra=True)
+        graph.place("cross_entropy", "output", "output")
+        if self.decoder is None:
+            return
+        panel.node("clean", "z", "the same layers without it", extra=True, column=1, row=1)
+        panel.node("decoder", "decoder", "from the top down", kind="part", extra=True, column=3)
+        panel.node("restored", "z^", "every layer restored", extra=True, column=4)
+        for source, target in (
+            ("x", "clean"),
+            ("corrupted", "decoder"),
+            ("output", "decoder"),
+            ("decoder", "restored"),
+        ):
+            panel.arrow(source, target, extra=True)
+        for level in range(len(self.multipliers)):
+            graph.place(f"denoising_{level}", "clean", "restored")
 
     def _paths(self, model: LadderNetwork, known: Tensor, rest: Tensor, apart: bool) -> tuple[Path, Path, Path]:
         """That of the labelled examples, and those of the rest, with noise and without."""

@@ -30,9 +30,10 @@ from variata import (
     make,
     rsample_and_kl,
 )
+from variata_plugins.graphs.graph import Drawn, Graph
 
 
-class M2(LatentVariable, Classifier):
+class M2(LatentVariable, Classifier, Drawn):
     """A VAE whose latent variables are the class y and z. No y is needed of an example: q(y | x) tells it, as
     `classify`. Codes are the probabilities of the classes, and the mean of z given the likeliest.
 
@@ -134,3 +135,30 @@ class M2(LatentVariable, Classifier):
         if y.is_floating_point() or y.min() < 0 or y.max() >= self.classes:
             raise ConfigError(Problem(f"the classes are 0..{self.classes - 1} (got {y.tolist()})", "condition"))
         return y
+
+    def draw(self, graph: Graph) -> None:
+        training, inference, data = graph.training, graph.inference, graph.training.nodes["x"].detail
+        for panel, start in ((training, 3), (inference, 0)):
+            panel.clear()
+            panel.node("prior", "p(z)", kind="law", extra=True, column=start, row=1)
+            panel.node("z", "z", extra=True, column=start + 1)
+            panel.node("decoder", "decoder", kind="part", column=start + 2)
+            panel.node("output", "p(x|y, z)", kind="law", column=start + 3)
+        training.node("x", "x", data)
+        training.node("classifier", "classifier", kind="part", extra=True, column=1, row=-1)
+        training.node("y", "q(y|x)", "where y is not known", kind="law", extra=True, column=2, row=-1)
+        training.node("encoder", "encoder", kind="part", column=2)
+        training.node("posterior", "q(z|x, y)", kind="law", extra=True, column=3)
+        inference.node("y", "y ~ p(y)", "or as asked", extra=True, column=1, row=-1)
+        inference.node("x", "x", data, column=4)
+        used = [("x", "classifier"), ("classifier", "y"), ("x", "encoder"), ("y", "encoder"), ("encoder", "posterior")]
+        for source, target in [*used, ("posterior", "z"), ("z", "decoder"), ("y", "decoder"), ("decoder", "output")]:
+            training.arrow(source, target, extra=source not in ("x", "decoder"))
+        for source, target in (
+            ("prior", "z"),
+            ("z", "decoder"),
+            ("y", "decoder"),
+            ("decoder", "output"),
+            ("output", "x"),
+        ):
+            inference.arrow(source, target, extra=source in ("prior", "y"))

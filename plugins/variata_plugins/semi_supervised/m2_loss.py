@@ -14,11 +14,12 @@ from __future__ import annotations
 from torch import Tensor
 
 from variata import Batch, ConfigError, Now, Objective, OnePhaseLoss, Problem, Scheduled, Term
+from variata_plugins.graphs.graph import Drawn, Graph
 
 from .m2 import M2
 
 
-class M2Loss(OnePhaseLoss):
+class M2Loss(OnePhaseLoss, Drawn):
     """Bounds of labelled and other examples. The metric elbo is -U(x), a bound of log p(x); accuracy is the share of
     what is labelled of which q(y | x) is right.
 
@@ -54,6 +55,11 @@ class M2Loss(OnePhaseLoss):
         elif not self.training:
             metrics["elbo"] = model.unknown(batch.x)
         return Objective(terms, metrics)
+
+    def draw(self, graph: Graph) -> None:
+        for term in ("labelled", "unlabelled"):
+            graph.place(term, "x", "output")
+        graph.place("classes", "y", "y")
 
 
 def _of(rows: Tensor | None, value: Tensor, scale: float | Tensor = 1.0) -> Term:

@@ -30,9 +30,10 @@ from variata import (
     joint,
     make,
 )
+from variata_plugins.graphs.graph import Drawn, Graph
 
 
-class OnCodes(Classifier):
+class OnCodes(Classifier, Drawn):
     """What both are: a model of x with codes, `vae`, and a model of these codes that tells the class, `classifier`.
 
     Raises:
@@ -63,6 +64,21 @@ class OnCodes(Classifier):
 
     def classify(self, x: Tensor) -> Tensor:
         return self.classifier.classify(self.codes(x))
+
+    def draw(self, graph: Graph) -> None:
+        vae, reader = (type(part).__name__ for part in (self.vae, self.classifier))
+        data = next(panel.nodes["x"].detail for panel in (graph.training, graph.inference) if "x" in panel.nodes)
+        for panel in (graph.training, graph.inference):
+            panel.clear()
+            panel.node("x", "x", data)
+            panel.node("vae", "vae", vae, kind="part", column=1)
+            panel.node("codes", "E_q[z|x]", "the codes", column=2)
+            panel.node("classifier", "classifier", reader, kind="part", extra=True, column=3)
+            panel.node("output", "p(y|x)", kind="law", extra=True, column=4)
+            for source, target in (("x", "vae"), ("vae", "codes"), ("codes", "classifier"), ("classifier", "output")):
+                panel.arrow(source, target, extra=target in ("classifier", "output"))
+        for _, term in graph.weights:
+            graph.place(term, *(("x", "vae") if term.startswith("vae_") else ("codes", "output")))
 
 
 class M1(OnCodes, LatentVariable):

@@ -3,7 +3,7 @@ r"""A combinator that is a small network of z~, u and their product, one for eac
     g(z~, u) = w0 + sum_k w_k act(b_k + c_k1 z~ + c_k2 u + c_k3 z~ u)
 
 Pezeshki, Fan, Brakel, Courville and Bengio (2016), Deconstructing the Ladder Network Architecture, arXiv:1511.06430,
-section 3 (the augmented multiplicative MLP, "AMLP").
+section 3 (the augmented MLP, "AMLP").
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.nn.functional import leaky_relu
 from .combinator import Combinator
 
 
-class MLPCombinator(Combinator):
+class AMLPCombinator(Combinator):
     """One hidden layer of leaky rectified units.
 
     Args:
