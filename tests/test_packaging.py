@@ -86,7 +86,10 @@ def test_kernels_depend_on_torch_alone(path):
     assert {top(module) for module, _ in imports(path)} <= allowed
 
 
-@pytest.mark.parametrize("path", python_files("plugins"), ids=relative)
+OF_OUTSIDERS = [path for folder in sorted((ROOT / "docs").glob("*_plugin")) for path in sorted(folder.rglob("*.py"))]
+
+
+@pytest.mark.parametrize("path", [*python_files("plugins"), *OF_OUTSIDERS], ids=relative)
 def test_plugins_use_the_door_that_outsiders_use(path):
     public = {"variata": set(variata.__all__) | {"testing"}, "variata_kernels": set(variata_kernels.__all__)}
     for module, name in imports(path):

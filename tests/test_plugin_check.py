@@ -74,8 +74,23 @@ MORE = """
 """
 
 
+OWN_COMMAND = """
+    @variata.hookimpl
+    def variata_commands():
+        return [Command("look", "variata_plugins.encoding.command:encode")]
+"""
+
+
 def test_a_plugin_that_is_in_order_is_fine(checked):
     assert checked(offer()) == []
+
+
+def test_a_command_of_its_own_that_loads_runs_is_fine(install, monkeypatch, tmp_path):
+    """Its name is not taken by itself, and what variata draws when it is imported is not the plugin's doing."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    install("odd-parts", "extra", offer(more=OWN_COMMAND), "variata>=0.1.dev0")
+    done = of_process("plugins", "odd-parts", "--check")
+    assert (done.returncode, done.stdout) == (0, "odd-parts:extra: fine\n"), done.stderr
 
 
 def test_what_is_wrong_is_reported_with_its_remedy(checked, tmp_path):

@@ -91,9 +91,11 @@ def _names(plugins: Registry, plugin: Plugin) -> Iterator[str]:
 
 
 def _own_commands() -> set[str]:
+    """Those of variata itself: what stands in for a plugin's is a function within another."""
     from .cli import app
 
-    return {info.name or (info.callback.__name__ if info.callback else "") for info in app.registered_commands}
+    own = [info for info in app.registered_commands if info.callback and "<locals>" not in info.callback.__qualname__]
+    return {info.name or info.callback.__name__ for info in own if info.callback}
 
 
 def _import(plugin: Plugin, environment: Mapping[str, str]) -> Iterator[str]:
@@ -166,7 +168,10 @@ def watch(distribution_name: str, name: str, what: str, report: str) -> None:
     """Imports a plugin and writes down what that did; in a process that does nothing else."""
     (point,) = [p for p in entry_points(group=GROUP, name=name) if p.dist and p.dist.name == distribution_name]
     if what == "components":
-        import torch  # noqa: F401 -- so that what it sets up itself is there before
+        # So that what these set up themselves, or draw, is there before.
+        import torch  # noqa: F401
+
+        from . import api  # noqa: F401
     before, printed = _state(), Path(f"{report}.printed")
     with _printing_to(printed):
         cpu, wall = time.process_time(), time.perf_counter()

@@ -7,7 +7,12 @@ which goes on goes on in the same one.
 
 from __future__ import annotations
 
-from variata import Component, EvaluationContext, hookimpl
+from typing import TYPE_CHECKING
+
+from variata import Component, hookimpl
+
+if TYPE_CHECKING:
+    from variata import EvaluationContext
 
 
 @hookimpl

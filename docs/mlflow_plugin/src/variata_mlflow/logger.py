@@ -1,13 +1,10 @@
-"""The logger: what happens in MLflow at each moment of a run."""
+"""The logger: what happens in MLflow at each moment of a run. MLflow is imported when a run starts: it changes the
+environment and the filters of warnings, which is not for those who only have this package installed."""
 
 from __future__ import annotations
 
+import time
 from typing import Any
-
-from mlflow import MlflowClient
-from mlflow.entities import Metric, Param
-from mlflow.exceptions import MlflowException
-from mlflow.utils.time import get_current_time_millis
 
 import variata
 
@@ -45,6 +42,8 @@ class MLflow(variata.Logger):
         self.logged_before: set[tuple[str, int]] = set()
 
     def started(self, context: variata.RunContext) -> None:
+        from mlflow import MlflowClient
+
         self.client, self.logged_before = MlflowClient(self.uri), set()
         self.run = self._resumed(context)
         if self.run is None:
@@ -59,9 +58,11 @@ class MLflow(variata.Logger):
     def logged(self, context: variata.RunContext) -> None:
         if self.run is None:  # the store could not be reached, which was said
             return
+        from mlflow.entities import Metric
+
         row = context.rows[-1]
         names = {name: metric_name(f"{name}/{row['split']}") for name in row.keys() - {"step", "epoch", "split"}}
-        now = get_current_time_millis()
+        now = int(1000 * time.time())
         metrics = [
             Metric(key, float(row[name]), now, row["step"])
             for name, key in sorted(names.items())
@@ -83,6 +84,8 @@ class MLflow(variata.Logger):
 
     def _resumed(self, context: variata.RunContext) -> str | None:
         """The run in MLflow that this folder had, if it is still there."""
+        from mlflow.exceptions import MlflowException
+
         link = Link.of(context.path) if context.step else None
         if link is None or link.uri != self.client.tracking_uri:
             return None
@@ -92,6 +95,8 @@ class MLflow(variata.Logger):
             return None
 
     def _new(self, context: variata.RunContext) -> str:
+        from mlflow.entities import Param
+
         known = self.client.get_experiment_by_name(self.experiment)
         where = known.experiment_id if known else self.client.create_experiment(self.experiment)
         tags = {"variata.version": variata.__version__, "variata.folder": str(context.path.resolve()), **self.tags}
