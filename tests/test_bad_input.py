@@ -119,7 +119,9 @@ def test_problems_are_reported_together(check):
 
 def test_missing_options_are_named(check):
     lines = check("model: {use: vae, decoder: bernoulli}\n")
-    assert lines[0].startswith("vae.yaml:1:1 data: a required option is missing (data: array, blobs, debd, digits, ")
+    assert lines[0].startswith(
+        "vae.yaml:1:1 data: a required option is missing (data: array, blobs, copy, debd, digits, "
+    )
     assert lines[1].startswith("vae.yaml:1:8 model.latent: a required option is missing")
     assert lines[2].startswith("vae.yaml:1:1 loss: a required option is missing (loss: ")
 

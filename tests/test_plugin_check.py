@@ -34,7 +34,7 @@ def checked(install, monkeypatch, tmp_path):
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
 
     def check(source: str, requires: str = "variata>=0.1.dev0") -> list[str]:
-        install("odd-parts", "extra", source, requires)
+        install("odd-parts", "extra", source.replace("PID", str(os.getpid())), requires)
         found = Registry()
         found.load_installed()
         monkeypatch.setattr("variata.plugins._registry", found)
@@ -49,8 +49,8 @@ def offer(top: str = "", name: str = "fresh", line: str = "a line", more: str = 
 
 
 ALONE = """
-    import sys
-    if sys.argv[0] == "-c":  # where it is looked at, and not in the process of the tests
+    import os
+    if os.getpid() != PID:  # where it is looked at, and not in the process of the tests
         print("hello")
         import logging, os, random, torch
         torch.set_default_dtype(torch.float64)
@@ -123,7 +123,7 @@ def test_what_is_wrong_is_reported_with_its_remedy(checked, tmp_path):
 
 @pytest.mark.slow
 def test_a_module_that_waits_is_reported(checked):
-    found = checked(offer("import sys, time\n    if sys.argv[0] == '-c':\n        time.sleep(0.5)"))
+    found = checked(offer("import os, time\n    if os.getpid() != PID:\n        time.sleep(0.5)"))
     assert [line.partition("extra: ")[2] for line in found] == [
         "waits for 0.5 s while it is imported: reach for files and networks where they are used"
     ]
@@ -140,7 +140,7 @@ def test_a_component_that_prints_when_it_is_imported_is_reported(checked, tmp_pa
 
 
 def test_a_module_that_ends_the_process_is_reported(checked):
-    (line,) = checked(offer("import os, sys\n    if sys.argv[0] == '-c':\n        os._exit(3)"))
+    (line,) = checked(offer("import os\n    if os.getpid() != PID:\n        os._exit(3)"))
     assert line == "odd-parts:extra: cannot be imported: it ended the process"
 
 

