@@ -98,9 +98,10 @@ class VQVAE(Sampler, Autoencoder, Prepares, Finishes):
         if not (isinstance(self.prior, Density) and isinstance(self.prior, Sampler)):
             message = f"{type(self.prior).__name__} is no density that samples, and no law of codes"
             raise ConfigError(Problem(f"{message}: use autoregressive", "prior"))
-        self._prior_loss = prior_loss
-        if not isinstance(self.prior, self._law_loss().requires):
-            message = f"{type(self._law_loss()).__name__} is no loss for {type(self.prior).__name__}: use nll"
+        loss: Loss = make(prior_loss, model=self.prior, data=self.prior.spec)
+        self._of_law = (loss,)  # in a tuple: what only the fit needs is no part of the model
+        if not isinstance(self.prior, loss.requires):
+            message = f"{type(loss).__name__} is no loss for {type(self.prior).__name__}: use nll"
             raise ConfigError(Problem(message, "prior_loss"))
         self.prior_epochs = prior_epochs
         self.register_buffer("fitted", torch.zeros((), dtype=torch.bool))
@@ -136,10 +137,6 @@ class VQVAE(Sampler, Autoencoder, Prepares, Finishes):
         codes = self.prior.sample(n, y if self.prior.conditional else None)
         return self.likelihood(self.codebook[codes.long()], y).sample()
 
-    def _law_loss(self) -> Loss:
-        """What the law of codes is fitted by."""
-        return make(self._prior_loss, model=self.prior, data=self.prior.spec)
-
     @torch.no_grad()
     def prepare(self, stream: Iterable[Batch]) -> None:
         """The codebook becomes what the untrained encoder gives for some examples."""
@@ -164,7 +161,7 @@ class VQVAE(Sampler, Autoencoder, Prepares, Finishes):
         self.prior.requires_grad_(True)
         with torch.enable_grad(), tempfile.TemporaryDirectory() as folder:
             strings = Strings(codes, labels, self.prior.spec)
-            loss = self._law_loss().to(self.codebook.device)
+            loss = self._of_law[0].to(self.codebook.device)
             train({"train": options, "seed": 0}, run=Path(folder) / "run", data=strings, model=self.prior, loss=loss)
         self.prior.requires_grad_(False)
         self.fitted.fill_(True)
